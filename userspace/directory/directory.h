@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+/* The service directory as a program sees it (protocol page 2.4, 3.2, 3.8):
+ * `json` files, or the `api` of an sd with verified records kept in memory.
+ *
+ * First ask for freshness, then read synchronously. Entries are JSON objects of
+ * protocol page 3.2, shared and never changed; an entry stays valid for as long
+ * as the reader holds a reference. */
+#include "settings/settings.h"
+
+#include <event2/event.h>
+#include <jansson.h>
+
+struct directory;
+
+/* Starts the first update in the background. 0 or a negative errno, logged. */
+int directory_create(struct event_base *base, const struct directory_settings *settings, struct directory **result);
+void directory_free(struct directory *directory);
+
+/* Calls `ready` once: at once (from inside) when memory is fresh enough, else
+ * after the update that the age of the data asks for (3.8). `failure` NULL:
+ * fine; otherwise why the directory cannot be asked (that fails the query). */
+typedef void (*directory_ready)(const char *failure, void *context);
+void directory_refresh(struct directory *directory, directory_ready ready, void *context);
+
+/* Borrowed; NULL: no such entry. */
+json_t *directory_entry(const struct directory *directory, const char *name);
+
+/* New list of entries (shared elements): each filter may be NULL. */
+json_t *directory_query(const struct directory *directory, const char *operator_name, const char *group,
+			const json_t *channels);
+
+/* For the record commands: verified records in order (borrowed list of signed
+ * records), only of an `api` directory. */
+const json_t *directory_records(const struct directory *directory);

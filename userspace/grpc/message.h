@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+/* Messages between operators (protocol page 5.2, 6.1), their protobuf form,
+ * gRPC frames, and google.protobuf.Struct as JSON. Pure functions. */
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct hyper_request {
+	char *method;
+	char *id; /* "operator.method(id)" */
+	char *client_name;
+	json_t *params; /* object, or NULL: no params */
+};
+
+struct hyper_response {
+	char *id;
+	json_t *result; /* object, or NULL: no result */
+	bool has_error;
+	int32_t code;
+	char *message;
+	json_t *data; /* object, or NULL */
+};
+
+void hyper_request_clear(struct hyper_request *request);
+void hyper_response_clear(struct hyper_response *response);
+/* Deep for texts, by reference for JSON. 0 or -ENOMEM. */
+int hyper_request_copy(const struct hyper_request *from, struct hyper_request *to);
+int hyper_response_copy(const struct hyper_response *from, struct hyper_response *to);
+
+#define GRPC_FRAME_HEADER_SIZE 5
+#define GRPC_MESSAGE_MAX (4u << 20)
+
+/* One whole frame (flag 0, big-endian length, message), malloc'd.
+ * 0, -ENOMEM, -EILSEQ (text that is not UTF-8) or -EMSGSIZE. */
+int grpc_request_frame(const struct hyper_request *request, uint8_t **frame, size_t *size);
+int grpc_response_frame(const struct hyper_response *response, uint8_t **frame, size_t *size);
+
+/* The message behind a frame header. A missing Struct of `params` decodes as an
+ * empty object; a missing result stays NULL. 0, -EBADMSG or -ENOMEM. */
+int grpc_request_decode(const uint8_t *message, size_t size, struct hyper_request *request);
+int grpc_response_decode(const uint8_t *message, size_t size, struct hyper_response *response);

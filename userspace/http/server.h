@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+/* HTTP/1.1 server on the event loop (libevent's evhttp), plain or TLS.
+ *
+ * Limits: body size (413), header size, idle time; rate limits close a
+ * connection without a byte. A request is answered exactly once, at any later
+ * time; if its client has gone meanwhile the answer is dropped. */
+#include "base/rate_limit.h"
+
+#include <event2/event.h>
+#include <openssl/ssl.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+struct http_server;
+struct http_request;
+
+typedef void (*http_handler)(struct http_request *request, void *context);
+
+struct http_server_options {
+	const char *name; /* for log lines */
+	const char *bind_address;
+	SSL_CTX *tls;                 /* NULL: plain; the caller keeps its reference */
+	struct rate_limiter *limiter; /* NULL: none; must outlive the server */
+	size_t max_body_bytes;
+	http_handler handle;
+	void *context;
+};
+
+/* Returns 0 or a negative errno, logged. */
+int http_server_start(struct event_base *base, const struct http_server_options *options, struct http_server **result);
+/* Closes the listener; open requests go on. */
+void http_server_stop(struct http_server *server);
+size_t http_server_open_requests(const struct http_server *server);
+void http_server_free(struct http_server *server);
+
+/* All borrowed until the answer. Header names are case-insensitive; absent: NULL. */
+const char *http_request_method(const struct http_request *request);
+const char *http_request_path(const struct http_request *request); /* without the query */
+const char *http_request_header(const struct http_request *request, const char *name);
+const char *http_request_body(const struct http_request *request, size_t *length);
+const char *http_request_peer(const struct http_request *request); /* "ip:port" */
+
+void http_request_add_header(struct http_request *request, const char *name, const char *value);
+/* Sends and frees the request. */
+void http_request_answer(struct http_request *request, int status, const char *body, size_t length);

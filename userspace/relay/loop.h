@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+/* Event loop of one data-plane worker: epoll, a heap of timers, and messages
+ * from other threads. Everything but loop_post() and loop_stop() belongs to the
+ * thread that runs loop_run().
+ *
+ * Watches, timers and messages are embedded in their owner's object, so nothing
+ * is allocated while bytes move. Handlers may remove any watch, also of
+ * descriptors whose events have been fetched but not handled yet. */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct loop;
+
+struct loop_watch {
+	int fd;
+	uint32_t events; /* as armed */
+	uint32_t slot;   /* of the loop; 0: not watched */
+	void (*ready)(struct loop_watch *watch, uint32_t events);
+};
+
+struct loop_timer {
+	uint64_t due_ns; /* CLOCK_MONOTONIC */
+	size_t position; /* in the heap, from 1; 0: not armed */
+	void (*fire)(struct loop_timer *timer);
+};
+
+struct loop_message {
+	struct loop_message *next;
+	void (*receive)(struct loop_message *message);
+};
+
+int loop_create(struct loop **result);
+void loop_free(struct loop *loop);
+int loop_run(struct loop *loop); /* until loop_stop() */
+void loop_stop(struct loop *loop);
+
+/* `events`: EPOLL* bits as for epoll_ctl (EPOLLET included if wanted).
+ * 0 or a negative errno. */
+int loop_watch_add(struct loop *loop, struct loop_watch *watch, int fd, uint32_t events,
+		   void (*ready)(struct loop_watch *watch, uint32_t events));
+int loop_watch_change(struct loop *loop, struct loop_watch *watch, uint32_t events);
+void loop_watch_remove(struct loop *loop, struct loop_watch *watch); /* before close(fd); no-op if not watched */
+
+/* Re-arming moves the timer. */
+void loop_timer_arm(struct loop *loop, struct loop_timer *timer, uint64_t due_ns,
+		    void (*fire)(struct loop_timer *timer));
+void loop_timer_cancel(struct loop *loop, struct loop_timer *timer); /* no-op if not armed */
+static inline bool loop_timer_is_armed(const struct loop_timer *timer) { return timer->position != 0; }
+
+/* From any thread; received in order by the loop's thread, which owns the
+ * message from then on. */
+void loop_post(struct loop *loop, struct loop_message *message);
+
+/* Time at which the present round of events was fetched. */
+uint64_t loop_now_ns(const struct loop *loop);
