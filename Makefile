@@ -15,9 +15,9 @@ say = $(if $(V),,@printf '  %-7s %s\n' $(1) $(2);)
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wformat=2
 OPTIMIZE ?= -O2 -g
 ALL_CFLAGS := -std=gnu17 $(OPTIMIZE) $(WARNINGS) $(if $(WERROR),-Werror) -D_GNU_SOURCE -pthread -fno-strict-aliasing \
-	$(if $(SANITIZE),-fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined) $(CFLAGS)
+	$(if $(SANITIZE),-fsanitize=address -fsanitize=undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined) $(CFLAGS)
 ALL_CPPFLAGS := -Iuserspace -Ibpf -I$(BUILD)/gen $(CPPFLAGS)
-ALL_LDFLAGS := -pthread -Wl,--as-needed $(if $(SANITIZE),-fsanitize=address,undefined) $(LDFLAGS)
+ALL_LDFLAGS := -pthread -Wl,--as-needed $(if $(SANITIZE),-fsanitize=address -fsanitize=undefined) $(LDFLAGS)
 LIBS := -levent_core -levent_extra -levent_openssl -levent_pthreads -lnghttp2 -lssl -lcrypto -ljansson -lyaml \
 	-lprotobuf-c -lbpf -lelf -lz -lm
 
