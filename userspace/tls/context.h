@@ -22,3 +22,7 @@ int tls_connection_expect(SSL *ssl, const char *server_name, bool skip_verify);
 /* Why a handshake or connection failed, for the log: OpenSSL's reason and the
  * certificate verification result, of the calling thread. Static buffer per thread. */
 const char *tls_error_text(const SSL *ssl);
+
+/* The same for an OpenSSL error code that somebody took from the queue (libevent
+ * does). 0: "connection closed", or the verification result if it is bad. */
+const char *tls_error_code_text(const SSL *ssl, unsigned long code);
