@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Requests and responses between their C form and the protobuf bytes behind a
+ * gRPC frame header. protobuf-c packs and unpacks; what it leaves unchecked is
+ * checked by wire_check.c before. No I/O, no globals; any thread. */
+#include "grpc/message.h"
+
+#include "grpc/struct_json.h"
+#include "grpc/wire_check.h"
+#include "hyper.pb-c.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+void hyper_request_clear(struct hyper_request *request)
+{
+	free(request->method);
+	free(request->id);
+	free(request->client_name);
+	json_decref(request->params);
+	*request = (struct hyper_request){ 0 };
+}
+
+void hyper_response_clear(struct hyper_response *response)
+{
+	free(response->id);
+	json_decref(response->result);
+	free(response->message);
+	json_decref(response->data);
+	*response = (struct hyper_response){ 0 };
+}
+
+static bool copy_text(const char *from, char **to)
+{
+	*to = from ? strdup(from) : NULL;
+	return *to || !from;
+}
+
+int hyper_request_copy(const struct hyper_request *from, struct hyper_request *to)
+{
+	*to = (struct hyper_request){ .params = json_incref(from->params) };
+	if (copy_text(from->method, &to->method) && copy_text(from->id, &to->id) &&
+	    copy_text(from->client_name, &to->client_name))
+		return 0;
+	hyper_request_clear(to);
+	return -ENOMEM;
+}
+
+int hyper_response_copy(const struct hyper_response *from, struct hyper_response *to)
+{
+	*to = (struct hyper_response){
+		.result = json_incref(from->result),
+		.has_error = from->has_error,
+		.code = from->code,
+		.data = json_incref(from->data),
+	};
+	if (copy_text(from->id, &to->id) && copy_text(from->message, &to->message))
+		return 0;
+	hyper_response_clear(to);
+	return -ENOMEM;
+}
+
+static int set_text(const char *text, char **field)
+{
+	if (!text)
+		return 0;
+	*field = (char *)text;
+	return utf8_is_valid((const uint8_t *)text, strlen(text)) ? 0 : -EILSEQ;
+}
+
+static int set_struct(struct arena *arena, const json_t *object, Google__Protobuf__Struct **field)
+{
+	return json_is_object(object) ? struct_from_json(arena, object, field) : 0;
+}
+
+static int pack_frame(const ProtobufCMessage *message, uint8_t **frame, size_t *size)
+{
+	size_t length = protobuf_c_message_get_packed_size(message);
+
+	if (length > GRPC_MESSAGE_MAX)
+		return -EMSGSIZE;
+	uint8_t *bytes = malloc(GRPC_FRAME_HEADER_SIZE + length);
+
+	if (!bytes)
+		return -ENOMEM;
+	bytes[0] = 0;
+	bytes[1] = (uint8_t)(length >> 24);
+	bytes[2] = (uint8_t)(length >> 16);
+	bytes[3] = (uint8_t)(length >> 8);
+	bytes[4] = (uint8_t)length;
+	protobuf_c_message_pack(message, bytes + GRPC_FRAME_HEADER_SIZE);
+	*frame = bytes;
+	*size = GRPC_FRAME_HEADER_SIZE + length;
+	return 0;
+}
+
+int grpc_request_frame(const struct hyper_request *request, uint8_t **frame, size_t *size)
+{
+	Request message = REQUEST__INIT;
+	struct arena arena;
+	int error;
+
+	arena_init(&arena);
+	error = set_text(request->method, &message.method);
+	if (!error)
+		error = set_text(request->id, &message.id);
+	if (!error)
+		error = set_text(request->client_name, &message.clientname);
+	if (!error)
+		error = set_struct(&arena, request->params, &message.params);
+	if (!error)
+		error = pack_frame(&message.base, frame, size);
+	arena_release(&arena);
+	return error;
+}
+
+int grpc_response_frame(const struct hyper_response *response, uint8_t **frame, size_t *size)
+{
+	Response message = RESPONSE__INIT;
+	Error failure = ERROR__INIT;
+	struct arena arena;
+	int error;
+
+	arena_init(&arena);
+	error = set_text(response->id, &message.id);
+	if (!error)
+		error = set_struct(&arena, response->result, &message.result);
+	if (response->has_error) {
+		message.error = &failure;
+		failure.code = response->code;
+		if (!error)
+			error = set_text(response->message, &failure.message);
+		if (!error)
+			error = set_struct(&arena, response->data, &failure.data);
+	}
+	if (!error)
+		error = pack_frame(&message.base, frame, size);
+	arena_release(&arena);
+	return error;
+}
+
+/* In the arena; 0 or a negative errno. */
+static int unpack(struct arena *arena, const ProtobufCMessageDescriptor *descriptor, const uint8_t *bytes, size_t size,
+		  ProtobufCMessage **message)
+{
+	ProtobufCAllocator allocator = arena_allocator(arena);
+
+	if (size > GRPC_MESSAGE_MAX || !wire_is_sound(descriptor, bytes, size))
+		return -EBADMSG;
+	*message = protobuf_c_message_unpack(descriptor, &allocator, size, bytes);
+	return *message ? 0 : -EBADMSG;
+}
+
+int grpc_request_decode(const uint8_t *bytes, size_t size, struct hyper_request *request)
+{
+	ProtobufCMessage *base;
+	struct arena arena;
+	int error;
+
+	*request = (struct hyper_request){ 0 };
+	arena_init(&arena);
+	error = unpack(&arena, &request__descriptor, bytes, size, &base);
+	if (!error) {
+		const Request *message = (const Request *)base;
+
+		if (message->params) {
+			error = struct_to_json(message->params, &request->params);
+		} else {
+			request->params = json_object();
+			error = request->params ? 0 : -ENOMEM;
+		}
+		if (!error && !(copy_text(message->method, &request->method) && copy_text(message->id, &request->id) &&
+				copy_text(message->clientname, &request->client_name)))
+			error = -ENOMEM;
+	}
+	arena_release(&arena);
+	if (error)
+		hyper_request_clear(request);
+	return error;
+}
+
+int grpc_response_decode(const uint8_t *bytes, size_t size, struct hyper_response *response)
+{
+	ProtobufCMessage *base;
+	struct arena arena;
+	int error;
+
+	*response = (struct hyper_response){ 0 };
+	arena_init(&arena);
+	error = unpack(&arena, &response__descriptor, bytes, size, &base);
+	if (!error) {
+		const Response *message = (const Response *)base;
+
+		if (message->result)
+			error = struct_to_json(message->result, &response->result);
+		if (!error && message->error) {
+			response->has_error = true;
+			response->code = message->error->code;
+			if (!copy_text(message->error->message, &response->message))
+				error = -ENOMEM;
+			if (!error && message->error->data)
+				error = struct_to_json(message->error->data, &response->data);
+		}
+		if (!error && !copy_text(message->id, &response->id))
+			error = -ENOMEM;
+	}
+	arena_release(&arena);
+	if (error)
+		hyper_response_clear(response);
+	return error;
+}
