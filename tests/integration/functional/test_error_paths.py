@@ -5,15 +5,14 @@ import base64
 import json
 import re
 import socket
-import subprocess
 import threading
 import time
 
 import pytest
 
 import hyperproto as proto
-from peers import JsonRpcServer, PythonA, PythonB, PythonProxyServer, dial_relay
-from stack import BIN, wait_until
+from peers import JsonRpcServer, PythonB, PythonProxyServer
+from stack import wait_until
 
 DIALING = ('Channel {n} encountered an error delivering the message: error sending request: error performing gRPC call: '
            'rpc error: code = Unavailable desc = connection error: desc = "transport: Error while dialing ')

@@ -3,13 +3,11 @@
 import base64
 import json
 import re
-import subprocess
 
-import pytest
 
 import hyperproto as proto
 from peers import JsonRpcServer, PythonB, dial_relay
-from stack import BIN, TOP, is_listening, wait_until
+from stack import TOP, is_listening, wait_until
 
 VECTORS = TOP / "tests" / "vectors"
 
