@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The public proxy. Main thread: JSON-RPC, control socket, expiry of tickets.
+ * Relay workers: connections and bytes.
+ *
+ * A stop goes from the outside in: no new calls, calls under way answered, no
+ * new connections, those not joined closed; then the joined pairs have their
+ * time. relay_stop() blocks for that, so it has a thread of its own, while
+ * p2pctl can still look and a second signal can still end it all. */
+#include "proxy/public.h"
+
+#include "base/address.h"
+#include "base/cleanup.h"
+#include "base/daemon.h"
+#include "base/instant.h"
+#include "base/log.h"
+#include "jsonrpc/control.h"
+#include "proxy/brokering.h"
+#include "proxy/control.h"
+#include "proxy/endpoint.h"
+#include "proxy/ending.h"
+
+#include <errno.h>
+#include <malloc.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define ASK_MARGIN_MS 5000 /* the call's own timeout comes first */
+#define FLUSH_STEP_MS 20
+#define FLUSH_STEPS 50
+#define WORKER_STACK_BYTES (256 * 1024)
+
+struct public_proxy {
+	const struct public_proxy_settings *settings;
+	struct event_base *base;
+	struct relay *relay;
+	struct broker *broker;
+	struct refusals *refusals;
+	struct rate_limiter *limiter;
+	struct endpoint *endpoint;
+	struct jsonrpc_client *hyper;
+	struct brokering *brokering;
+	struct jsonrpc_server *server;
+	struct control control;
+	struct control_server *control_server;
+	struct daemon_signals *signals;
+	pthread_t stopper;
+	int stopped_fd; /* eventfd: relay_stop() is through */
+	struct event *stopped, *flush;
+	unsigned flush_steps;
+};
+
+static bool check_address(const char *key, const char *text)
+{
+	_free_ char *host = NULL;
+	uint16_t port;
+
+	if (address_split(text, &host, &port) == 0)
+		return true;
+	log_error("settings: public.%s: \"%s\" is not host:port", key, text);
+	return false;
+}
+
+bool public_proxy_check(const struct proxy_settings *settings)
+{
+	const struct public_proxy_settings *public = settings->public_proxy;
+	bool is_fine = true;
+
+	if (!public) {
+		log_error("settings: there is no `public` section");
+		return false;
+	}
+	if (public->datastore.type == DATASTORE_REDIS) {
+		log_error("settings: public.datastore: type redis is not in this version; use type file");
+		is_fine = false;
+	}
+	is_fine &= check_address("internal_bind_address", public->internal_bind_address);
+	is_fine &= check_address("internal_endpoint", public->internal_endpoint);
+	return is_fine;
+}
+
+/* From a worker's thread. */
+static void pair_ended(const struct pair_report *report, void *context)
+{
+	struct public_proxy *proxy = context;
+	char line[ENDING_LINE_SIZE];
+
+	log_info("%s", ending_format(report, line));
+	broker_pair_ended(proxy->broker, report->outcome);
+}
+
+static void release_party(void *party, enum outcome outcome, void *context)
+{
+	struct public_proxy *proxy = context;
+
+	endpoint_release(proxy->endpoint, party, outcome);
+}
+
+static int start_relay(struct public_proxy *proxy, const struct proxy_settings *settings)
+{
+	const struct public_proxy_settings *public = settings->public_proxy;
+	struct broker_limits limits = {.accept_timeout_ms = public->accept_timeout_ms,
+				       .ask_timeout_ms = public->jsonrpc_client->timeout_ms + ASK_MARGIN_MS,
+				       .max_tickets = public->max_tickets,
+				       .max_tickets_per_requester = public->max_tickets_per_operator};
+	struct relay_options options = {.settings = settings->relay, .ended = pair_ended, .context = proxy};
+	int error = broker_create(&limits, &proxy->broker);
+
+	if (!error)
+		error = refusals_create(&proxy->refusals);
+	if (!error && public->limits.count > 0)
+		error = rate_limiter_create(public->limits.rules, public->limits.count, public->limits.exempt_loopback,
+					    &proxy->limiter);
+	if (!error)
+		error = relay_create(&options, &proxy->relay);
+	if (error)
+		return error;
+	struct endpoint_options endpoint = {.relay = proxy->relay, .broker = proxy->broker, .refusals = proxy->refusals,
+					    .limiter = proxy->limiter, .bind_address = public->internal_bind_address,
+					    .token_timeout_ms = public->token_timeout_ms};
+	return endpoint_start(&endpoint, &proxy->endpoint);
+}
+
+static int start_brokering(struct public_proxy *proxy)
+{
+	const struct public_proxy_settings *public = proxy->settings;
+	int error = jsonrpc_client_create(proxy->base, public->jsonrpc_client, NULL, NULL, &proxy->hyper);
+
+	if (error)
+		return error;
+	struct brokering_options options = {.base = proxy->base, .broker = proxy->broker, .hyper = proxy->hyper,
+					    .endpoint = public->internal_endpoint,
+					    .accept_timeout_ms = public->accept_timeout_ms, .release = release_party,
+					    .context = proxy};
+	error = brokering_create(&options, &proxy->brokering);
+	if (error)
+		return error;
+	return jsonrpc_server_start(proxy->base, "proxy", public->jsonrpc_server, brokering_handle, proxy->brokering,
+				    &proxy->server);
+}
+
+static void start_control(struct public_proxy *proxy, const struct control_settings *settings)
+{
+	proxy->control = (struct control){.name = proxy->settings->name, .endpoint = proxy->settings->internal_endpoint,
+					  .started_ms = clock_now_ms(), .relay = proxy->relay, .broker = proxy->broker,
+					  .endpoint_listener = proxy->endpoint, .refusals = proxy->refusals};
+	int error = control_server_start(proxy->base, settings, control_handle, &proxy->control, &proxy->control_server);
+	if (error) /* nobody can look, but the service is worth more */
+		log_error("no control socket at %s (%s): p2pctl cannot look into this proxy", settings->path,
+			  strerror(-error));
+}
+
+static void flushed(evutil_socket_t fd, short events, void *context)
+{
+	struct public_proxy *proxy = context;
+
+	(void)fd, (void)events;
+	if (jsonrpc_server_open_calls(proxy->server) > 0 && proxy->flush_steps++ < FLUSH_STEPS)
+		evtimer_add(proxy->flush, &(struct timeval){.tv_usec = FLUSH_STEP_MS * 1000});
+	else
+		event_base_loopbreak(proxy->base);
+}
+
+/* The relay is through; last answers get the time to be written. */
+static void relay_stopped(evutil_socket_t fd, short events, void *context)
+{
+	struct public_proxy *proxy = context;
+
+	(void)fd, (void)events;
+	event_del(proxy->stopped);
+	evtimer_add(proxy->flush, &(struct timeval){.tv_usec = FLUSH_STEP_MS * 1000});
+}
+
+static void *stop_relay(void *context)
+{
+	struct public_proxy *proxy = context;
+
+	relay_stop(proxy->relay);
+	eventfd_write(proxy->stopped_fd, 1);
+	return NULL;
+}
+
+static void stop(void *context)
+{
+	struct public_proxy *proxy = context;
+
+	proxy->control.is_stopping = true;
+	jsonrpc_server_stop(proxy->server);
+	brokering_stop(proxy->brokering);
+	endpoint_stop(proxy->endpoint);
+	if (pthread_create(&proxy->stopper, NULL, stop_relay, proxy)) {
+		stop_relay(proxy);
+		proxy->stopper = 0;
+	}
+}
+
+static int prepare_stop(struct public_proxy *proxy)
+{
+	proxy->stopped_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (proxy->stopped_fd < 0)
+		return -errno;
+	proxy->stopped = event_new(proxy->base, proxy->stopped_fd, EV_READ, relay_stopped, proxy);
+	proxy->flush = evtimer_new(proxy->base, flushed, proxy);
+	proxy->signals = daemon_watch_signals(proxy->base, stop, proxy);
+	if (!proxy->stopped || !proxy->flush || !proxy->signals || event_add(proxy->stopped, NULL))
+		return -ENOMEM;
+	return 0;
+}
+
+static int start(struct public_proxy *proxy, const struct proxy_settings *settings)
+{
+	proxy->base = event_base_new();
+	int error = proxy->base ? prepare_stop(proxy) : -ENOMEM;
+	if (!error)
+		error = start_relay(proxy, settings);
+	if (!error)
+		error = start_brokering(proxy);
+	if (!error)
+		start_control(proxy, &settings->control);
+	return error;
+}
+
+/* Frees what there is. After a start that failed, nothing was stopped yet. */
+static void release(struct public_proxy *proxy, bool was_stopped)
+{
+	if (proxy->stopper)
+		pthread_join(proxy->stopper, NULL);
+	control_server_free(proxy->control_server);
+	if (proxy->server)
+		jsonrpc_server_free(proxy->server);
+	if (!was_stopped && proxy->brokering)
+		brokering_stop(proxy->brokering);
+	brokering_free(proxy->brokering);
+	if (proxy->hyper)
+		jsonrpc_client_free(proxy->hyper);
+	if (!was_stopped && proxy->endpoint)
+		endpoint_stop(proxy->endpoint);
+	if (!was_stopped && proxy->relay)
+		relay_stop(proxy->relay);
+	if (proxy->relay)
+		relay_free(proxy->relay);
+	endpoint_free(proxy->endpoint);
+	rate_limiter_free(proxy->limiter);
+	if (proxy->refusals)
+		refusals_flush(proxy->refusals);
+	refusals_free(proxy->refusals);
+	broker_free(proxy->broker);
+	daemon_signals_free(proxy->signals);
+	if (proxy->flush)
+		event_free(proxy->flush);
+	if (proxy->stopped)
+		event_free(proxy->stopped);
+	if (proxy->stopped_fd >= 0)
+		close(proxy->stopped_fd);
+	if (proxy->base)
+		event_base_free(proxy->base);
+}
+
+/* Many threads with little to keep: few arenas, small stacks. */
+static void bound_memory(void)
+{
+	pthread_attr_t attributes;
+
+	mallopt(M_ARENA_MAX, 2);
+	if (pthread_attr_init(&attributes))
+		return;
+	if (!pthread_attr_setstacksize(&attributes, WORKER_STACK_BYTES))
+		pthread_setattr_default_np(&attributes);
+	pthread_attr_destroy(&attributes);
+}
+
+int public_proxy_run(const struct proxy_settings *settings)
+{
+	struct public_proxy proxy = {.settings = settings->public_proxy, .stopped_fd = -1};
+
+	bound_memory();
+	daemon_prepare_process();
+	int error = start(&proxy, settings);
+	if (error) {
+		log_fatal("the proxy cannot run: %s", strerror(-error));
+	} else {
+		log_info("TLS passthrough is not in this version: %s is not bound", proxy.settings->tls_bind_address);
+		if (settings->metrics)
+			log_info("metrics are not in this version: %s is not bound", settings->metrics->bind_address);
+		log_info("public proxy %s: parties are joined on %s (peers are told %s), %u workers", proxy.settings->name,
+			 endpoint_address(proxy.endpoint), proxy.settings->internal_endpoint,
+			 relay_worker_count(proxy.relay));
+		malloc_trim(0); /* what probing and loading took */
+		event_base_dispatch(proxy.base);
+	}
+	release(&proxy, !error);
+	if (!error)
+		log_info("public proxy stopped");
+	return error ? 1 : 0;
+}
