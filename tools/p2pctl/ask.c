@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Asking over the control socket, and reading what comes back. Numbers may
+ * arrive as reals (JSON knows no other). */
+#include "ask.h"
+
+#include "base/cleanup.h"
+#include "base/json.h"
+#include "jsonrpc/control.h"
+
+#include <stdio.h>
+
+#define TIMEOUT_MS 5000
+
+static json_t *ask_for(const struct options *options, const char *method, json_t *params, bool is_quiet)
+{
+	struct jsonrpc_answer answer = {0};
+	_free_ char *reason = NULL;
+	json_t *result = NULL;
+
+	if (!params)
+		params = json_object();
+	int error = control_call(options->socket, method, params, TIMEOUT_MS, &answer, &reason);
+	json_decref(params);
+	if (!error && !answer.is_error)
+		result = json_incref(answer.result);
+	else if (!is_quiet && error)
+		fprintf(stderr, "p2pctl: %s\n", reason ? reason : "the proxy cannot be asked");
+	else if (!is_quiet)
+		fprintf(stderr, "p2pctl: the proxy says: %s\n", answer.message ? answer.message : "error");
+	if (!error) {
+		if (!answer.is_error && !result && !is_quiet)
+			fprintf(stderr, "p2pctl: the proxy's answer is empty; is it another version?\n");
+		jsonrpc_answer_clear(&answer);
+	}
+	return result;
+}
+
+json_t *ask(const struct options *options, const char *method, json_t *params)
+{
+	return ask_for(options, method, params, false);
+}
+
+json_t *ask_quietly(const struct options *options, const char *method)
+{
+	return ask_for(options, method, NULL, true);
+}
+
+int print_json(const json_t *value)
+{
+	_free_ char *text = json_write_indented(value);
+
+	if (!text)
+		return 1;
+	puts(text);
+	return 0;
+}
+
+uint64_t number_of(const json_t *object, const char *key)
+{
+	const json_t *value = json_object_get(object, key);
+	double number = json_number_value(value);
+
+	if (json_is_integer(value))
+		return (uint64_t)json_integer_value(value);
+	return number > 0 && number < 1.8e19 ? (uint64_t)number : 0;
+}
+
+const char *text_of(const json_t *object, const char *key)
+{
+	const char *text = json_text(object, key);
+
+	return text ? text : "";
+}

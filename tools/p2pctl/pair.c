@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+/* `p2pctl pair ID`: everything about one pair. */
+#include "ask.h"
+#include "format.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Names and reasons are another operator's words: nothing that a terminal
+ * would obey goes out. */
+static void print_text(const char *text)
+{
+	for (; *text; text++)
+		putchar(iscntrl((unsigned char)*text) ? '?' : *text);
+}
+
+static void print_party(const json_t *party)
+{
+	const char *name = text_of(party, "operator");
+
+	print_text(*name ? name : "unknown");
+	printf(" at ");
+	print_text(text_of(party, "address"));
+	printf(" (%s)", json_is_true(json_object_get(party, "identified")) ? "identified" : "known by the token only");
+}
+
+static void print_direction(const json_t *parties, const json_t *direction, unsigned from)
+{
+	char a[FORMAT_SIZE], b[FORMAT_SIZE], c[FORMAT_SIZE], text[256];
+
+	printf("\n");
+	print_text(text_of(json_array_get(parties, from), "operator"));
+	printf(" to ");
+	print_text(text_of(json_array_get(parties, !from), "operator"));
+	printf("%s\n", json_is_true(json_object_get(direction, "ended")) ? " (ended)" : "");
+	printf("  bytes      %s (%" PRIu64 "): %s redirected, %s spilled\n", format_bytes(number_of(direction, "bytes"), a),
+	       number_of(direction, "bytes"), format_bytes(number_of(direction, "redirected_bytes"), b),
+	       format_bytes(number_of(direction, "spilled_bytes"), c));
+	printf("  packets    %" PRIu64 "\n", number_of(direction, "packets"));
+	printf("  gate       %s, %" PRIu64 " openings, closings: %s\n", text_of(direction, "gate"),
+	       number_of(direction, "openings"),
+	       format_counts(json_object_get(direction, "closings"), "none", text, sizeof text));
+	printf("  credit     %s lent, %s in flight\n", format_bytes(number_of(direction, "credit_bytes"), a),
+	       format_bytes(number_of(direction, "in_flight_bytes"), b));
+	printf("  trims      %" PRIu64 ", breaks %" PRIu64 "\n", number_of(direction, "trims"),
+	       number_of(direction, "breaks"));
+}
+
+static void print_pair(const json_t *pair)
+{
+	const json_t *parties = json_object_get(pair, "parties"), *directions = json_object_get(pair, "directions");
+	char age[FORMAT_SIZE];
+
+	printf("pair %" PRIu64 ", joined %s ago on worker %" PRIu64 "\n", number_of(pair, "id"),
+	       format_duration(number_of(pair, "age_ms"), age), number_of(pair, "worker"));
+	for (unsigned i = 0; i < 2; i++) {
+		printf("  party      ");
+		print_party(json_array_get(parties, i));
+		printf("\n");
+	}
+	printf("  plane      %s: ", text_of(pair, "plane"));
+	print_text(text_of(pair, "plane_reason"));
+	printf("\n");
+	for (unsigned i = 0; i < 2; i++)
+		print_direction(parties, json_array_get(directions, i), i);
+}
+
+int command_pair(const struct options *options, char **arguments)
+{
+	char *end;
+
+	errno = 0;
+	unsigned long long id = strtoull(arguments[0], &end, 10);
+	if (!isdigit((unsigned char)*arguments[0]) || *end || errno || id > 1ull << 53) {
+		fprintf(stderr, "p2pctl: '%s' is not the number of a pair; `p2pctl pairs` shows them\n", arguments[0]);
+		return 2;
+	}
+	json_t *pair = ask(options, "pair", json_pack("{s:I}", "id", (json_int_t)id));
+	if (!pair)
+		return 1;
+	int result = 0;
+	if (options->json)
+		result = print_json(pair);
+	else
+		print_pair(pair);
+	json_decref(pair);
+	return result;
+}

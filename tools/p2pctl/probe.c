@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+/* `p2pctl probe`: what this kernel can do for the relay. A running proxy is
+ * asked for what it found at its start; without one, or with --here, the probe
+ * is made by this process with its own privileges. */
+#include "ask.h"
+#include "proxy/view.h"
+
+#include <stdio.h>
+
+static void print_probe(const json_t *probe, bool is_ours)
+{
+	const json_t *items = json_object_get(probe, "items"), *planes = json_object_get(probe, "planes");
+	const char *name;
+	json_t *item, *is_usable;
+	size_t index;
+
+	printf("%s\n", is_ours ? "Probed now, with the privileges of this command:"
+			       : "What the running proxy found at its start:");
+	json_array_foreach((json_t *)items, index, item)
+		printf("  %-14s %-10s %s\n", text_of(item, "name"), text_of(item, "state"), text_of(item, "sentence"));
+	printf("Planes for pairs:");
+	json_object_foreach((json_t *)planes, name, is_usable)
+		printf("  %s %s", name, json_is_true(is_usable) ? "yes" : "no");
+	printf("\n");
+}
+
+int command_probe(const struct options *options, char **arguments)
+{
+	json_t *probe = options->here ? NULL : ask_quietly(options, "probe");
+	bool is_ours = !probe;
+	int result = 0;
+
+	(void)arguments;
+	if (!probe) {
+		struct probe_report report = {0};
+		relay_probe(PLANE_MASK_ALL, &report);
+		probe = view_probe(&report);
+	}
+	if (options->json) {
+		json_object_set_new(probe, "by", json_string(is_ours ? "p2pctl" : "proxy"));
+		result = print_json(probe);
+	} else {
+		print_probe(probe, is_ours);
+	}
+	json_decref(probe);
+	return result;
+}
