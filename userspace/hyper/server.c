@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The message server as a process: builds directory, router and channels from
+ * the settings, opens the channels in their order, runs the loop, and takes all
+ * down again.
+ *
+ * Listeners are bound at once, whether or not the directory answers yet; until
+ * it does, a timer says what is waited for. What cannot be bound or loaded ends
+ * the program with status 1.
+ *
+ * Stopping: listeners first, then up to 5 s for open calls, then everything that
+ * is left fails and goes. */
+#include "hyper/server.h"
+
+#include "base/daemon.h"
+#include "base/instant.h"
+#include "base/log.h"
+#include "directory/directory.h"
+#include "router/channels.h"
+#include "router/router.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define STOP_DEADLINE_MS 5000
+#define STOP_LOOK_MS 10
+#define DIRECTORY_RETRY_MS 1000
+#define CHANNEL_TYPES 6
+
+struct hyper_server {
+	const struct hyper_settings *settings;
+	struct event_base *base;
+	struct daemon_signals *signals;
+	struct directory *directory;
+	struct router *router;
+	struct channel *channels[CHANNEL_TYPES];
+	size_t channel_count;
+	struct event *directory_retry, *stop_look;
+	struct wait_notice directory_notice;
+	uint64_t stop_deadline_ms;
+	bool is_stopping;
+};
+
+/* ---- the directory at the start ---- */
+
+static void directory_looked(const char *failure, void *context)
+{
+	struct hyper_server *server = context;
+	if (server->is_stopping)
+		return;
+	if (!failure && directory_entry(server->directory, server->settings->name)) {
+		wait_notice_clear(&server->directory_notice, "the own entry in the service directory");
+		return;
+	}
+	wait_notice_tell(&server->directory_notice, "the own entry in the service directory");
+	event_add(server->directory_retry, &(struct timeval){ DIRECTORY_RETRY_MS / 1000, DIRECTORY_RETRY_MS % 1000 * 1000 });
+}
+
+static void directory_retry_fired(evutil_socket_t fd, short events, void *context)
+{
+	struct hyper_server *server = context;
+	(void)fd;
+	(void)events;
+	directory_refresh(server->directory, directory_looked, server);
+}
+
+/* ---- channels ---- */
+
+static const struct string_list *allowed_endpoints(const struct hyper_settings *settings)
+{
+	for (size_t i = 0; i < settings->channel_count; i++)
+		if (settings->channels[i].type == CHANNEL_GRPC_CLIENT)
+			return &settings->channels[i].grpc_client->allowed_relay_endpoints;
+	return NULL;
+}
+
+static int channel_create(struct hyper_server *server, const struct channel_settings *settings, struct channel **result)
+{
+	switch (settings->type) {
+	case CHANNEL_STDOUT:
+		return channel_stdout_create(result);
+	case CHANNEL_JSONRPC_CLIENT:
+		return channel_jsonrpc_client_create(server->base, settings->jsonrpc_client, result);
+	case CHANNEL_JSONRPC_SERVER:
+		return channel_jsonrpc_server_create(settings->name, settings->jsonrpc_server, result);
+	case CHANNEL_GRPC_CLIENT:
+		return channel_grpc_client_create(settings->grpc_client, result);
+	case CHANNEL_GRPC_SERVER:
+		return channel_grpc_server_create(settings->grpc_server, allowed_endpoints(server->settings), result);
+	case CHANNEL_QUIC:
+		log_fatal("channel %s: type quic is not in this version", settings->name);
+		return -ENOTSUP;
+	}
+	return -EINVAL;
+}
+
+static int channels_create(struct hyper_server *server)
+{
+	const struct hyper_settings *settings = server->settings;
+	unsigned seen = 0;
+	for (size_t i = 0; i < settings->channel_count; i++) {
+		const struct channel_settings *channel = &settings->channels[i];
+		if (seen & 1u << channel->type) {
+			log_fatal("channel %s: there is another channel of its type", channel->name);
+			return -EEXIST;
+		}
+		seen |= 1u << channel->type;
+		int error = channel_create(server, channel, &server->channels[i]);
+		if (error < 0) {
+			log_fatal("channel %s cannot be made: %s", channel->name, strerror(-error));
+			return error;
+		}
+		server->channel_count++;
+		error = router_add_channel(server->router, server->channels[i]);
+		if (error < 0)
+			return error;
+	}
+	for (size_t i = 0; i < server->channel_count; i++) {
+		int error = server->channels[i]->class->open(server->channels[i]);
+		if (error < 0) {
+			log_fatal("channel %s cannot be opened: %s", settings->channels[i].name, strerror(-error));
+			return error;
+		}
+	}
+	return 0;
+}
+
+/* ---- stopping ---- */
+
+static size_t open_calls(const struct hyper_server *server)
+{
+	size_t count = router_open_calls(server->router);
+	for (size_t i = 0; i < server->channel_count; i++) {
+		const struct channel *channel = server->channels[i];
+		if (channel->class->open_calls)
+			count += channel->class->open_calls(channel);
+	}
+	return count;
+}
+
+static void stop_look_fired(evutil_socket_t fd, short events, void *context)
+{
+	struct hyper_server *server = context;
+	(void)fd;
+	(void)events;
+	size_t count = open_calls(server);
+	if (count > 0 && clock_now_ms() < server->stop_deadline_ms) {
+		event_add(server->stop_look, &(struct timeval){ 0, STOP_LOOK_MS * 1000 });
+		return;
+	}
+	if (count > 0)
+		log_warning("%zu calls are still open after %d s and end now", count, STOP_DEADLINE_MS / 1000);
+	event_base_loopbreak(server->base);
+}
+
+static void server_stop(void *context)
+{
+	struct hyper_server *server = context;
+	log_info("stopping");
+	server->is_stopping = true;
+	server->stop_deadline_ms = clock_now_ms() + STOP_DEADLINE_MS;
+	event_del(server->directory_retry);
+	for (size_t i = 0; i < server->channel_count; i++)
+		if (server->channels[i]->class->stop)
+			server->channels[i]->class->stop(server->channels[i]);
+	stop_look_fired(-1, 0, server);
+}
+
+/* Fails what is left and lets the answers out. */
+static void server_drain(struct hyper_server *server)
+{
+	server->is_stopping = true;
+	for (size_t i = 0; i < server->channel_count; i++)
+		if (server->channels[i]->class->cancel)
+			server->channels[i]->class->cancel(server->channels[i]);
+	if (server->router)
+		router_cancel(server->router);
+	for (int i = 0; i < 3; i++)
+		event_base_loop(server->base, EVLOOP_NONBLOCK);
+}
+
+static void server_clear(struct hyper_server *server)
+{
+	if (server->base)
+		server_drain(server);
+	for (size_t i = 0; i < server->channel_count; i++)
+		server->channels[i]->class->free(server->channels[i]);
+	if (server->directory)
+		directory_free(server->directory);
+	router_free(server->router);
+	if (server->directory_retry)
+		event_free(server->directory_retry);
+	if (server->stop_look)
+		event_free(server->stop_look);
+	if (server->signals)
+		daemon_signals_free(server->signals);
+	if (server->base)
+		event_base_free(server->base);
+}
+
+/* ---- the command ---- */
+
+static int server_build(struct hyper_server *server)
+{
+	const struct hyper_settings *settings = server->settings;
+	server->base = event_base_new();
+	if (!server->base)
+		return -ENOMEM;
+	server->signals = daemon_watch_signals(server->base, server_stop, server);
+	server->directory_retry = event_new(server->base, -1, 0, directory_retry_fired, server);
+	server->stop_look = event_new(server->base, -1, 0, stop_look_fired, server);
+	if (!server->signals || !server->directory_retry || !server->stop_look)
+		return -ENOMEM;
+	int error = directory_create(server->base, &settings->directory, &server->directory);
+	if (error < 0)
+		return error;
+	error = router_create(server->base, settings->name, server->directory, &server->router);
+	if (error < 0)
+		return error;
+	error = channels_create(server);
+	if (error < 0)
+		return error;
+	if (settings->metrics)
+		log_info("metrics at %s come with a later version", settings->metrics->bind_address);
+	return 0;
+}
+
+int hyper_server_run(int argc, char **argv, void *settings)
+{
+	if (argc > 0) {
+		log_error("server run: unexpected argument %s", argv[0]);
+		return 2;
+	}
+	daemon_prepare_process();
+	struct hyper_server server = { .settings = settings };
+	int error = server_build(&server);
+	if (error == 0) {
+		log_info("operator %s is up", server.settings->name);
+		directory_retry_fired(-1, 0, &server);
+		event_base_dispatch(server.base);
+	} else {
+		log_fatal("the server cannot run: %s", strerror(-error));
+	}
+	server_clear(&server);
+	return error == 0 ? 0 : 1;
+}

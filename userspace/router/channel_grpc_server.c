@@ -1,0 +1,312 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Calls of other operators, and requests to those that keep a reverse stream
+ * open to us (protocol page 6.6, 6.7 server side, 7.4 side B).
+ *
+ * Reverse streams are registered one by one, newest first: the newest of a name
+ * gets the requests, and one that ends removes only itself. */
+#include "base/address.h"
+#include "base/log.h"
+#include "grpc/server.h"
+#include "router/channels.h"
+#include "router/identifier.h"
+#include "router/relay_dialer.h"
+#include "router/router.h"
+#include "tls/context.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define REVERSE_TIMEOUT_MS 30000
+#define ENDPOINT_TIMEOUT_MS 5000 /* side A waits 20 s for everything */
+
+struct grpc_server_channel {
+	struct channel channel; /* first */
+	const struct grpc_server_settings *settings;
+	const struct string_list *allowed_endpoints; /* NULL: any */
+	SSL_CTX *tls;
+	struct rate_limiter *limiter;
+	struct grpc_server *server;
+	struct reverse_peer *peers;
+	struct handover *handovers;
+};
+
+struct reverse_peer {
+	struct reverse_peer *next;
+	struct grpc_reverse *reverse;
+	char name[];
+};
+
+/* A socket that is being connected to a relay endpoint. */
+struct handover {
+	struct handover *next, **at;
+	struct grpc_server_channel *own;
+	struct connector *connector;
+	uint8_t token[RELAY_TOKEN_SIZE];
+	connection_request_done done;
+	void *context;
+};
+
+static struct grpc_server_channel *channel_of(struct channel *channel)
+{
+	return (struct grpc_server_channel *)channel;
+}
+
+/* ---- unary calls ---- */
+
+static void call_answered(const struct router_outcome *outcome, void *context)
+{
+	struct grpc_call *call = context;
+	if (outcome->failure) {
+		char *text = NULL;
+		if (asprintf(&text, "error handling gRPC request: %s", outcome->failure) < 0)
+			text = NULL;
+		grpc_call_fail(call, GRPC_STATUS_UNKNOWN, text ? text : "out of memory");
+		free(text);
+		return;
+	}
+	struct hyper_response response = { 0 };
+	if (outcome->response)
+		response = *outcome->response;
+	response.id = grpc_call_request(call)->id;
+	grpc_call_respond(call, &response);
+}
+
+static void call_came(struct grpc_call *call, void *context)
+{
+	struct grpc_server_channel *own = context;
+	const struct hyper_request *request = grpc_call_request(call);
+	const struct peer_identities *identities = grpc_call_identities(call);
+	const struct peer_identity *identity = peer_identities_find(identities, request->client_name);
+	if (!identity) {
+		log_info("call %s of a peer known as %s refused: no matching client", request->id ? request->id : "?",
+			 identities->count ? identities->items[0].name : "?");
+		grpc_call_fail(call, GRPC_STATUS_UNKNOWN, "no matching client");
+		return;
+	}
+	router_deliver(own->channel.router, request, identity->name, call_answered, call);
+}
+
+/* ---- reverse streams ---- */
+
+static void reverse_opened(struct grpc_reverse *reverse, const char *name, void *context)
+{
+	struct grpc_server_channel *own = context;
+	struct reverse_peer *peer = malloc(sizeof(*peer) + strlen(name) + 1);
+	if (!peer)
+		return;
+	strcpy(peer->name, name);
+	peer->reverse = reverse;
+	peer->next = own->peers;
+	own->peers = peer;
+	log_info("reverse stream from %s is open", name);
+}
+
+static void reverse_ended(struct grpc_reverse *reverse, void *context)
+{
+	struct grpc_server_channel *own = context;
+	for (struct reverse_peer **at = &own->peers, *peer; (peer = *at); at = &peer->next) {
+		if (peer->reverse != reverse)
+			continue;
+		log_info("reverse stream from %s ended", peer->name);
+		*at = peer->next;
+		free(peer);
+		return;
+	}
+}
+
+static struct reverse_peer *reverse_find(struct grpc_server_channel *own, const char *name)
+{
+	struct reverse_peer *peer = own->peers;
+	while (peer && strcmp(peer->name, name) != 0)
+		peer = peer->next;
+	return peer;
+}
+
+static bool server_can_deliver(struct channel *channel, const struct delivery *delivery)
+{
+	return !delivery->to_own && reverse_find(channel_of(channel), delivery->address->operator_name);
+}
+
+static void reverse_answered(const struct hyper_response *response, const char *failure, void *context)
+{
+	struct delivery *delivery = context;
+	if (!response) {
+		delivery_fail(delivery, failure ? failure : "the reverse stream ended");
+		return;
+	}
+	delivery_respond_remote(delivery, response);
+}
+
+static void server_deliver(struct channel *channel, struct delivery *delivery)
+{
+	struct reverse_peer *peer = reverse_find(channel_of(channel), delivery->address->operator_name);
+	struct hyper_request request = *delivery->request;
+	request.client_name = (char *)router_name(channel->router);
+	int error = grpc_reverse_send(peer->reverse, &request, REVERSE_TIMEOUT_MS, reverse_answered, delivery);
+	if (error < 0)
+		delivery_fail(delivery, strerror(-error));
+}
+
+/* ---- side B of a relayed connection ---- */
+
+static void handover_end(struct handover *handover, const char *failure)
+{
+	*handover->at = handover->next;
+	if (handover->next)
+		handover->next->at = handover->at;
+	explicit_bzero(handover->token, sizeof(handover->token));
+	handover->done(failure, handover->context);
+	free(handover);
+}
+
+static void handover_connected(int fd_or_error, const char *reason, void *context)
+{
+	struct handover *handover = context;
+	handover->connector = NULL;
+	if (fd_or_error < 0) {
+		handover_end(handover, reason ? reason : strerror(-fd_or_error));
+		return;
+	}
+	int error = relay_token_write(fd_or_error, handover->token);
+	if (error < 0)
+		close(fd_or_error);
+	else
+		error = grpc_server_adopt(handover->own->server, fd_or_error);
+	handover_end(handover, error < 0 ? strerror(-error) : NULL);
+}
+
+static bool endpoint_is_allowed(const struct grpc_server_channel *own, const char *endpoint)
+{
+	const struct string_list *allowed = own->allowed_endpoints;
+	if (!allowed || allowed->count == 0)
+		return true;
+	for (size_t i = 0; i < allowed->count; i++)
+		if (strcmp(allowed->items[i], endpoint) == 0)
+			return true;
+	return false;
+}
+
+static bool server_take_connection(struct channel *channel, const struct connection_request *request,
+				   connection_request_done done, void *context)
+{
+	struct grpc_server_channel *own = channel_of(channel);
+	if (strcmp(request->channel, channel->class->type) != 0 || !own->server)
+		return false;
+	if (!endpoint_is_allowed(own, request->endpoint)) {
+		log_warning("connection request to %s refused: not among the allowed relay endpoints",
+			    request->endpoint);
+		done("the endpoint is not allowed here", context);
+		return true;
+	}
+	struct handover *handover = calloc(1, sizeof(*handover));
+	if (!handover) {
+		done("out of memory", context);
+		return true;
+	}
+	handover->own = own;
+	handover->done = done;
+	handover->context = context;
+	memcpy(handover->token, request->token, sizeof(handover->token));
+	handover->next = own->handovers;
+	handover->at = &own->handovers;
+	if (handover->next)
+		handover->next->at = &handover->next;
+	own->handovers = handover;
+	int error = connector_start(router_base(channel->router), request->endpoint, ENDPOINT_TIMEOUT_MS,
+				    handover_connected, handover, &handover->connector);
+	if (error < 0)
+		handover_end(handover, error == -EINVAL ? "the endpoint is no host:port" : strerror(-error));
+	return true;
+}
+
+/* ---- the channel ---- */
+
+static int server_open(struct channel *channel)
+{
+	struct grpc_server_channel *own = channel_of(channel);
+	struct grpc_server_options options = {
+		.name = router_name(channel->router),
+		.bind_address = own->settings->bind_address,
+		.tls = own->tls,
+		.limiter = own->limiter,
+		.identifier = identifier_for_directory(router_directory(channel->router)),
+		.called = call_came,
+		.reverse_opened = reverse_opened,
+		.reverse_ended = reverse_ended,
+		.context = own,
+	};
+	return grpc_server_start(router_base(channel->router), &options, &own->server);
+}
+
+static void server_stop(struct channel *channel)
+{
+	struct grpc_server_channel *own = channel_of(channel);
+	if (own->server)
+		grpc_server_stop(own->server);
+}
+
+static size_t server_open_calls(const struct channel *channel)
+{
+	const struct grpc_server_channel *own = (const struct grpc_server_channel *)channel;
+	return own->server ? grpc_server_open_calls(own->server) : 0;
+}
+
+static void server_cancel(struct channel *channel)
+{
+	struct grpc_server_channel *own = channel_of(channel);
+	while (own->handovers) {
+		if (own->handovers->connector)
+			connector_cancel(own->handovers->connector);
+		handover_end(own->handovers, "the server is stopping");
+	}
+}
+
+static void server_free(struct channel *channel)
+{
+	struct grpc_server_channel *own = channel_of(channel);
+	if (own->server)
+		grpc_server_free(own->server);
+	while (own->peers) {
+		struct reverse_peer *peer = own->peers;
+		own->peers = peer->next;
+		free(peer);
+	}
+	rate_limiter_free(own->limiter);
+	SSL_CTX_free(own->tls);
+	free(own);
+}
+
+static const struct channel_class class_grpc_server = {
+	.type = "grpc_server",
+	.open = server_open,
+	.can_deliver = server_can_deliver,
+	.deliver = server_deliver,
+	.take_connection = server_take_connection,
+	.stop = server_stop,
+	.open_calls = server_open_calls,
+	.cancel = server_cancel,
+	.free = server_free,
+};
+
+int channel_grpc_server_create(const struct grpc_server_settings *settings,
+			       const struct string_list *allowed_endpoints, struct channel **result)
+{
+	struct grpc_server_channel *own = calloc(1, sizeof(*own));
+	if (!own)
+		return -ENOMEM;
+	own->channel.class = &class_grpc_server;
+	own->settings = settings;
+	own->allowed_endpoints = allowed_endpoints;
+	own->tls = tls_context_server(settings->tls, "h2");
+	if (!own->tls || rate_limiter_create(settings->limits.rules, settings->limits.count,
+					     settings->limits.exempt_loopback, &own->limiter) < 0) {
+		SSL_CTX_free(own->tls);
+		free(own);
+		return -EINVAL;
+	}
+	*result = &own->channel;
+	return 0;
+}
