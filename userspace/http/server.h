@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-/* HTTP/1.1 server on the event loop (libevent's evhttp), plain or TLS.
+/* HTTP/1.1 server on the event loop, plain or TLS. Call everything from its
+ * thread; http_server_free not from inside the handler.
  *
  * Limits: body size (413), header size, idle time; rate limits close a
  * connection without a byte. A request is answered exactly once, at any later
@@ -11,6 +12,7 @@
 #include <openssl/ssl.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct http_server;
 struct http_request;
@@ -32,6 +34,7 @@ int http_server_start(struct event_base *base, const struct http_server_options 
 /* Closes the listener; open requests go on. */
 void http_server_stop(struct http_server *server);
 size_t http_server_open_requests(const struct http_server *server);
+uint16_t http_server_port(const struct http_server *server); /* the one bound, if port 0 was asked for */
 void http_server_free(struct http_server *server);
 
 /* All borrowed until the answer. Header names are case-insensitive; absent: NULL. */

@@ -7,6 +7,7 @@
 
 #include <event2/event.h>
 #include <jansson.h>
+#include <stdint.h>
 
 struct jsonrpc_server;
 
@@ -30,4 +31,5 @@ int jsonrpc_server_start(struct event_base *base, const char *name, const struct
 			 jsonrpc_handler handler, void *context, struct jsonrpc_server **result);
 void jsonrpc_server_stop(struct jsonrpc_server *server);
 size_t jsonrpc_server_open_calls(const struct jsonrpc_server *server);
+uint16_t jsonrpc_server_port(const struct jsonrpc_server *server); /* the one bound, if port 0 was asked for */
 void jsonrpc_server_free(struct jsonrpc_server *server);

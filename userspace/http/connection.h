@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+/* Inside of the HTTP server: what server.c (listener, requests) and
+ * connection.c (bytes of one client) share. */
+#include "base/address.h"
+#include "http/message.h"
+#include "http/server.h"
+
+#include <event2/buffer.h>
+#include <event2/bufferevent.h>
+#include <sys/queue.h>
+
+struct http_connection;
+
+struct http_server {
+	struct event_base *base;
+	char *name;
+	SSL_CTX *tls;
+	struct rate_limiter *limiter;
+	size_t max_body_bytes;
+	http_handler handle;
+	void *context;
+	struct evconnlistener *listener; /* NULL after stop */
+	struct event *accept_again;
+	uint16_t port;
+	LIST_HEAD(, http_connection) connections;
+	LIST_HEAD(, http_request) requests; /* given to the handler, not answered */
+	size_t open_requests;
+	uint64_t refused_told_ms; /* when the last refusals were logged */
+	unsigned long refused;    /* since then */
+};
+
+struct http_request {
+	LIST_ENTRY(http_request) entry;
+	struct http_server *server;         /* NULL after it was freed */
+	struct http_connection *connection; /* NULL after it was closed */
+	struct http_head head;
+	char *path;
+	char *body;
+	size_t length;
+	struct evbuffer *fields; /* added header lines */
+	char peer[ADDRESS_TEXT_SIZE];
+};
+
+/* Owns `fd` from now on. */
+void http_connection_start(struct http_server *server, int fd, const struct sockaddr *peer);
+/* Writes the answer; `request` stays the caller's. */
+void http_connection_answer(struct http_connection *connection, const struct http_request *request, int status,
+			    const char *body, size_t length);
+void http_connections_close_idle(struct http_server *server);
+void http_connections_close_all(struct http_server *server);
+
+/* Gives a complete request to the handler. */
+void http_server_handle(struct http_server *server, struct http_request *request);
+void http_request_free(struct http_request *request);
