@@ -40,12 +40,14 @@ static void write_u16(uint8_t *bytes, unsigned value)
 	bytes[1] = (uint8_t)(value >> 8);
 }
 
-/* Could these bytes, as many as there are, begin a chunk? */
+/* Could these bytes, as many as there are, begin a chunk? (None is empty: an entry
+ * has a header, and a piece has at least a byte.) */
 static bool is_plausible(const uint8_t *bytes, size_t size)
 {
 	return (size < 1 || bytes[0] == VERSION) && (size < 3 || read_u16(bytes + 1) > 0) &&
 	       (size < 5 || read_u16(bytes + 3) < read_u16(bytes + 1)) && (size < 7 || read_u16(bytes + 5) == STORE_ID_SIZE) &&
-	       (size < CHUNK_HEADER_SIZE || read_u16(bytes + DATA_SIZE_OFFSET) <= STORE_CHUNK_DATA_MAX);
+	       (size < CHUNK_HEADER_SIZE || (read_u16(bytes + DATA_SIZE_OFFSET) <= STORE_CHUNK_DATA_MAX &&
+					     read_u16(bytes + DATA_SIZE_OFFSET) > 0));
 }
 
 /* Is this the beginning of a chunk, or nothing, and then zeros to the end? */
