@@ -106,6 +106,8 @@ char *json_number_text(double value, char text[32])
 	double magnitude = fabs(value);
 	int count, exponent;
 
+	if (!isfinite(value)) /* JSON has no word for it; json_write() refuses before */
+		return strcpy(text, "null");
 	if (signbit(value))
 		*out++ = '-';
 	if (magnitude < 9007199254740992.0 && magnitude == (double)(uint64_t)magnitude) {

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Settings of `hyper` (protocol page 2.3 to 2.5): name, directory, channels,
+ * metrics, signing. */
+#include "settings/form.h"
+
+#include <string.h>
+
+/* --- directory --- */
+
+static const struct form_field json_directory_fields[] = {
+	{ FORM_FIELD(struct directory_settings, path), .read = read_text, .required = true },
+	{ 0 },
+};
+static const struct form_shape json_directory_shape = { json_directory_fields, sizeof(struct directory_settings), NULL };
+
+static void check_api_directory(struct form *form, const struct setting *map, void *object)
+{
+	const struct directory_settings *directory = object;
+	const struct setting *client = setting_child(map, "jsonrpc_client");
+
+	if (directory->jsonrpc_client && !directory->jsonrpc_client->tls)
+		form_error(form, client, "jsonrpc_client: the key 'tls' is missing");
+}
+
+static const struct form_field api_directory_fields[] = {
+	{ FORM_FIELD(struct directory_settings, endpoints), .read = read_texts, .required = true, .least = 1 },
+	{ FORM_FIELD(struct directory_settings, server_names), .read = read_texts, .required = true, .least = 1 },
+	{ .key = "cache_entries_for", .offset = offsetof(struct directory_settings, cache_entries_for_s),
+	  .read = read_count, .most = 3600, .fallback = 5 },
+	{ FORM_FIELD(struct directory_settings, jsonrpc_client), .read = read_new_map, .required = true,
+	  .shape = &jsonrpc_client_shape },
+	{ FORM_FIELD(struct directory_settings, ca_certificate_files), .read = read_texts, .required = true },
+	{ FORM_FIELD(struct directory_settings, ca_intermediate_certificate_files), .read = read_texts },
+	{ 0 },
+};
+static const struct form_shape api_directory_shape = { api_directory_fields, sizeof(struct directory_settings),
+						       check_api_directory };
+
+static const struct form_field directory_fields[] = {
+	{ .key = "type" },
+	{ .key = "settings" },
+	{ 0 },
+};
+static const struct form_shape directory_keys = { directory_fields, 0, NULL };
+
+/* The word at `key`, or NULL after a report. */
+static const char *word_of(struct form *form, const struct setting *map, const char *key)
+{
+	const struct setting *value = setting_child(map, key);
+	char *word = NULL;
+
+	if (!value || value->type == SETTING_NULL || (value->type == SETTING_STRING && !*value->string)) {
+		form_error(form, map, "the key '%s' is missing", key);
+	} else {
+		size_t mark = form_enter(form, key);
+
+		read_text(form, value, NULL, &word);
+		form_leave(form, mark);
+	}
+	return word;
+}
+
+/* The map at `settings`; one without members in its place if there is none. */
+static const struct setting *settings_of(const struct setting *map, struct setting *empty)
+{
+	const struct setting *settings = setting_child(map, "settings");
+
+	if (settings && settings->type != SETTING_NULL)
+		return settings;
+	memset(empty, 0, sizeof(*empty));
+	empty->type = SETTING_MAP;
+	empty->file = map->file;
+	empty->line = map->line;
+	return empty;
+}
+
+static void read_directory(struct form *form, const struct setting *value, const struct form_field *field, void *target)
+{
+	struct directory_settings *directory = target;
+	const struct form_shape *shape = NULL;
+	struct setting empty;
+	const char *type;
+
+	(void)field;
+	form_fill(form, value, &directory_keys, directory);
+	if (value->type != SETTING_MAP)
+		return;
+	type = word_of(form, value, "type");
+	if (type && !strcmp(type, "json"))
+		shape = &json_directory_shape;
+	else if (type && !strcmp(type, "api"))
+		shape = &api_directory_shape;
+	else if (type)
+		form_error(form, setting_child(value, "type"), "type must be json or api, not '%s'", type);
+	if (shape) {
+		size_t mark = form_enter(form, "settings");
+
+		directory->type = shape == &json_directory_shape ? DIRECTORY_JSON : DIRECTORY_API;
+		form_fill(form, settings_of(value, &empty), shape, directory);
+		form_leave(form, mark);
+	}
+}
+
+/* --- channels --- */
+
+static const struct form_field no_fields[] = { { 0 } };
+static const struct form_shape stdout_shape = { no_fields, 0, NULL };
+static const struct form_field quic_fields[] = { { .key = "bindAddress" }, { .key = "channels" }, { .key = "tls" }, { 0 } };
+static const struct form_shape quic_shape = { quic_fields, 0, NULL };
+
+static const struct {
+	const char *word;
+	const struct form_shape *shape;
+} channel_types[] = {
+	[CHANNEL_STDOUT] = { "stdout", &stdout_shape },
+	[CHANNEL_JSONRPC_CLIENT] = { "jsonrpc_client", &jsonrpc_client_shape },
+	[CHANNEL_JSONRPC_SERVER] = { "jsonrpc_server", &jsonrpc_server_shape },
+	[CHANNEL_GRPC_CLIENT] = { "grpc_client", &grpc_client_shape },
+	[CHANNEL_GRPC_SERVER] = { "grpc_server", &grpc_server_shape },
+	[CHANNEL_QUIC] = { "quic", &quic_shape },
+};
+#define CHANNEL_TYPES (sizeof(channel_types) / sizeof(channel_types[0]))
+
+static const struct form_field channel_fields[] = {
+	{ FORM_FIELD(struct channel_settings, name), .read = read_text, .required = true },
+	{ .key = "type" },
+	{ .key = "settings" },
+	{ .key = "services" },
+	{ 0 },
+};
+static const struct form_shape channel_keys = { channel_fields, sizeof(struct channel_settings), NULL };
+
+/* False if the type is not usable. */
+static bool read_channel(struct form *form, const struct setting *item, struct channel_settings *channel)
+{
+	const char *type;
+	struct setting empty;
+	size_t mark, index = 0;
+	void *settings;
+
+	form_fill(form, item, &channel_keys, channel);
+	type = item->type == SETTING_MAP ? word_of(form, item, "type") : NULL;
+	if (!type)
+		return false;
+	while (index < CHANNEL_TYPES && strcmp(channel_types[index].word, type))
+		index++;
+	if (index == CHANNEL_TYPES) {
+		form_error(form, setting_child(item, "type"), "there is no channel of type '%s'", type);
+		return false;
+	}
+	channel->type = (enum channel_type)index;
+	settings = arena_alloc(&form->reading->tree->arena, channel_types[index].shape->size);
+	mark = form_enter(form, "settings");
+	form_fill(form, settings_of(item, &empty), channel_types[index].shape, settings);
+	form_leave(form, mark);
+	if (channel_types[index].shape->size)
+		channel->jsonrpc_client = settings; /* of a union of pointers */
+	return true;
+}
+
+static void read_channels(struct form *form, const struct setting *value, const struct form_field *field, void *target)
+{
+	struct hyper_settings *settings = (void *)((char *)target - offsetof(struct hyper_settings, channels));
+	const struct setting *seen[CHANNEL_TYPES] = { 0 };
+
+	(void)field;
+	if (value->type != SETTING_LIST) {
+		form_refuse_type(form, value, "a list");
+		return;
+	}
+	settings->channels = arena_alloc(&form->reading->tree->arena, value->count * sizeof(settings->channels[0]));
+	settings->channel_count = value->count;
+	for (size_t i = 0; i < value->count; i++) {
+		const struct setting *item = value->items[i];
+		struct channel_settings *channel = &settings->channels[i];
+		size_t mark = form_enter_item(form, i);
+
+		if (read_channel(form, item, channel)) {
+			if (seen[channel->type])
+				form_error(form, item, "a second channel of type '%s', the first is at %s:%u",
+					   channel_types[channel->type].word, seen[channel->type]->file,
+					   seen[channel->type]->line);
+			seen[channel->type] = item;
+		}
+		form_leave(form, mark);
+	}
+}
+
+/* --- the whole --- */
+
+static const struct form_field signing_fields[] = {
+	{ .key = "name" },
+	{ FORM_FIELD(struct signing_settings, ca_certificate_file), .read = read_text, .required = true },
+	{ FORM_FIELD(struct signing_settings, ca_intermediate_certificate_files), .read = read_texts },
+	{ FORM_FIELD(struct signing_settings, certificate_file), .read = read_text, .required = true },
+	{ FORM_FIELD(struct signing_settings, key_file), .read = read_text, .required = true },
+	{ 0 },
+};
+static const struct form_shape signing_shape = { signing_fields, sizeof(struct signing_settings), NULL };
+
+static const struct form_field hyper_fields[] = {
+	{ FORM_FIELD(struct hyper_settings, name), .read = read_text, .required = true },
+	{ FORM_FIELD(struct hyper_settings, directory), .read = read_directory, .required = true },
+	{ FORM_FIELD(struct hyper_settings, channels), .read = read_channels, .required = true },
+	{ FORM_FIELD(struct hyper_settings, metrics), .read = read_new_map, .shape = &metrics_shape },
+	{ FORM_FIELD(struct hyper_settings, signing), .read = read_new_map, .shape = &signing_shape },
+	{ 0 },
+};
+const struct form_shape hyper_shape = { hyper_fields, sizeof(struct hyper_settings), NULL };
+
+struct hyper_settings *hyper_settings_load(const char *search_path, settings_report report, void *context)
+{
+	return form_load(search_path, report, context, &hyper_shape);
+}
+
+void hyper_settings_free(struct hyper_settings *settings)
+{
+	form_free(settings);
+}
