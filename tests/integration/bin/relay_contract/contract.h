@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+/* What every test of the contract has: a relay_host of its own, an engine, pairs, and
+ * one line of result. A test is a function; it fails by test_fail() (the first text
+ * counts) and says what it measured by test_note(). */
+#include "engine.h"
+#include "host.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define MB (1000000ull)
+#define KIB (1024ull)
+
+struct pair;
+struct test;
+
+enum case_planes { ON_SOCKMAP = 1u << PLANE_SOCKMAP, ON_SPLICE = 1u << PLANE_SPLICE, ON_COPY = 1u << PLANE_COPY, ON_ALL = 7 };
+
+struct test_case {
+	const char *name;
+	const char *summary;
+	unsigned planes; /* enum case_planes */
+	void (*run)(struct test *test);
+};
+
+extern const struct test_case bulk_cases[], stopped_cases[], segment_cases[], end_cases[], token_cases[], join_cases[],
+	crowd_cases[], overlap_cases[], fault_cases[];
+
+struct test {
+	const struct test_case *definition;
+	enum plane plane;
+	unsigned divisor; /* of every size; 1: as the contract says */
+	bool is_full;     /* the longest durations too */
+	uint64_t seed;
+
+	struct host host;
+	struct engine engine;
+	struct pair **pairs;
+	size_t pair_count, pair_capacity;
+	struct pair **by_port; /* the latest pair that uses a port */
+	uint64_t next_stream;
+	uint64_t polled_ns;
+	size_t tickets_at_once; /* fetched from the host */
+
+	bool expects_unhappy; /* ends other than happy are part of the test */
+	bool expects_wrong_books;
+	char failure[600], skipped[200], figures[600];
+};
+
+/* Remembers the first failure. Returns false, for callers that return it. */
+bool test_fail(struct test *test, const char *format, ...) __attribute__((format(printf, 2, 3)));
+bool test_failed(const struct test *test);
+void test_note(struct test *test, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void test_skip(struct test *test, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+#define require(test, condition, ...) \
+	do { \
+		if (!(condition)) { \
+			test_fail(test, __VA_ARGS__); \
+			return; \
+		} \
+	} while (0)
+
+/* `size` divided by the scale, but at least `least`. */
+uint64_t test_size(const struct test *test, uint64_t size, uint64_t least);
+
+/* Starts the host for the test's plane (settings->planes is filled in). False: failed, or skipped
+ * because this kernel does not have the plane. */
+bool test_start_host(struct test *test, struct host_settings *settings);
+
+/* Runs the engine until the condition holds; fails with "`what` did not come …" and the state
+ * of the first pair that is not through. */
+bool test_wait(struct test *test, bool (*condition)(void *context), void *context, unsigned deadline_ms, const char *what);
+
+/* True at most every `interval_ms`: keeps conditions from asking the host too often. */
+bool test_poll_is_due(struct test *test, unsigned interval_ms);
+
+/* Bytes that the machine has left, and the lowest of samples taken every 100 ms from a thread. */
+uint64_t memory_available(void);
+struct memory_watch;
+struct memory_watch *memory_watch_start(void);
+/* How far MemAvailable fell below its value at the start, at worst, since the last call. */
+uint64_t memory_watch_growth(struct memory_watch *watch);
+void memory_watch_stop(struct memory_watch *watch);
+/* Runs the engine for windows of `window_ms` until in one of them the growth is at most `bound`.
+ * Other programs use memory too: only what is there in each of three windows is the relay's.
+ * Fails the test. `growth` gets that of the last window. */
+bool test_check_memory(struct test *test, struct memory_watch *watch, uint64_t bound, unsigned window_ms, uint64_t *growth);

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Streams in segments of one byte: what they hold in the kernel is hundreds of times
+ * what they carry. */
+#include "pair.h"
+#include "tests.h"
+
+#include "base/instant.h"
+
+#define PAUSE_AFTER 1000
+
+static struct pair *segments_open(struct test *test)
+{
+	struct host_settings settings = { 0 };
+	struct pair_plan plan = {
+		.flows = { { .total = FOREVER, .limit = PAUSE_AFTER, .single_bytes = true }, { .total = PAUSE_AFTER, .single_bytes = true } },
+		.send_buffer = TEST_BUFFER, .receive_buffer = TEST_BUFFER,
+	};
+
+	if (!test_start_host(test, &settings))
+		return NULL;
+	struct pair *pair = pair_open(test, &plan);
+	if (!pair || !pairs_wait_received(test, 5000) || !pairs_wait_settled(test, 5000))
+		return NULL;
+	return pair;
+}
+
+static void segments_finish(struct pair *pair, const char *how, uint64_t growth, double seconds)
+{
+	struct test *test = pair->test;
+
+	pair_cut(pair, 0, FINISH_SHUTDOWN);
+	pair_cut(pair, 1, FINISH_SHUTDOWN);
+	if (!pairs_wait_through(test, 60000) || !pairs_wait_ended(test, 5000) || !pairs_check_happy(test) ||
+	    !pair_check_redirected(pair))
+		return;
+	const struct direction_report *d = &pair->report.directions[0];
+	test_note(test, "%s: %llu bytes in %.1f s, memory +%.1f MB, %llu packets, redirected %.0f %%, closings credit %llu memory %llu pile %llu",
+		  how, (unsigned long long)d->bytes, seconds, (double)growth / MB, (unsigned long long)d->packets,
+		  100 * (double)d->redirected_bytes / (double)d->bytes, (unsigned long long)d->closings[CLOSING_CREDIT],
+		  (unsigned long long)d->closings[CLOSING_MEMORY], (unsigned long long)d->closings[CLOSING_PILE]);
+}
+
+static void single_bytes(struct test *test)
+{
+	uint64_t growth = 0;
+	struct memory_watch *memory = memory_watch_start();
+	struct pair *pair = segments_open(test);
+
+	if (!pair)
+		goto out;
+	uint64_t start_ns = clock_now_ns();
+	pair->ends[0].total = PAUSE_AFTER + test_size(test, 1000000, 20000);
+	pair_release(pair, 0, FOREVER);
+	if (!pairs_wait_received(test, 120000))
+		goto out;
+	double seconds = (double)(clock_now_ns() - start_ns) / 1e9;
+	growth = memory_watch_growth(memory);
+	if (growth > PAIR_MEMORY + MEMORY_SLACK) {
+		/* Again, to tell the relay's memory from that of other programs. */
+		pair->ends[0].total = FOREVER;
+		pair_release(pair, 0, FOREVER);
+		if (!test_check_memory(test, memory, PAIR_MEMORY + MEMORY_SLACK, 2000, &growth))
+			goto out;
+	}
+	segments_finish(pair, "reading", growth, seconds);
+out:
+	memory_watch_stop(memory);
+}
+
+static void single_bytes_stopped(struct test *test)
+{
+	uint64_t growth = 0;
+	struct memory_watch *memory = memory_watch_start();
+	struct pair *pair = segments_open(test);
+
+	if (!pair)
+		goto out;
+	uint64_t start_ns = clock_now_ns();
+	pair_stop_reader(pair, 0, true);
+	pair_release(pair, 0, FOREVER);
+	if (!stopped_wait_quiet(test, 0, 60000) ||
+	    !test_check_memory(test, memory, PAIR_MEMORY + MEMORY_SLACK, 2000, &growth))
+		goto out;
+	pair_stop_reader(pair, 0, false);
+	segments_finish(pair, "stopped", growth, (double)(clock_now_ns() - start_ns) / 1e9);
+	if (!test_failed(test) && test->plane == PLANE_SOCKMAP && !report_closings(&pair->report.directions[0]))
+		test_fail(test, "the gate was never closed");
+out:
+	memory_watch_stop(memory);
+}
+
+const struct test_case segment_cases[] = {
+	{ "single-bytes", "one-byte segments at full speed; memory is bounded", ON_ALL, single_bytes },
+	{ "single-bytes-stopped", "one-byte segments at full speed against a stopped reader", ON_ALL, single_bytes_stopped },
+	{ 0 },
+};
