@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /* `$include` (protocol page 2.2): a key of a map whose value names one file or
- * several, relative to the including one. What they hold is merged into the
- * map, the included side wins. A map that holds nothing else may be replaced by
- * any value; as an item of a list, an included list takes its place item by
- * item. */
+ * several, relative to the including one. What stands beside it is merged into
+ * what they hold, so the including file wins. A map that holds nothing else may
+ * be replaced by any value; as an item of a list, an included list takes its
+ * place item by item. */
 #include "settings/reading.h"
 
 #include <string.h>
@@ -91,7 +91,11 @@ static struct setting *expand_map(struct reading *reading, struct setting *map, 
 			      setting_type_name(included->type));
 		return map;
 	}
-	return settings_merge(reading, map, included);
+	if (included->type == SETTING_NULL)
+		return map;
+	included->file = map->file; /* what it lacks can be added here */
+	included->line = map->line;
+	return settings_merge(reading, included, map);
 }
 
 static struct setting *expand_list(struct reading *reading, struct setting *list, const char *path)
