@@ -23,6 +23,12 @@ void directory_free(struct directory *directory);
 typedef void (*directory_ready)(const char *failure, void *context);
 void directory_refresh(struct directory *directory, directory_ready ready, void *context);
 
+/* Calls `ready` once when the first update has succeeded (at once if it has), or
+ * with a failure that waiting does not cure (records that are refused, an error
+ * answer). While the directory cannot be reached it waits, for as long as it takes:
+ * for commands with a deadline of their own, and for daemons at their start. */
+void directory_await(struct directory *directory, directory_ready ready, void *context);
+
 /* Borrowed; NULL: no such entry. */
 json_t *directory_entry(const struct directory *directory, const char *name);
 

@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Directory of an sd, see api_directory.h.
+ *
+ * One update at a time: a call, or the pause before its repetition. `C` is
+ * cache_entries_for: data whose last attempt is younger than C is fresh, up to
+ * 2C it is used while an update runs, beyond that a question waits for the
+ * update. An update that fails for a reason that repeating cannot cure (an error
+ * answer, records that do not verify) ends at once, and the copy stays as it is. */
+#include "directory/api_directory.h"
+
+#include "base/cleanup.h"
+#include "base/daemon.h"
+#include "base/instant.h"
+#include "base/log.h"
+#include "jsonrpc/client.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/queue.h>
+#include <time.h>
+
+#define BACKOFF_FIRST_MS 100
+#define BACKOFF_MAX_MS 2000
+#define PATIENCE_MS 3000         /* how long a question waits for repetitions */
+#define RETRY_UNLOADED_MS 2000   /* after a failure that repeating did not cure, while nothing is loaded */
+#define ACTIVE_FOR_MS 300000     /* background refresh goes on for so long after the last question */
+#define SAME_REASON_AGAIN_MS 60000
+
+struct waiter {
+	TAILQ_ENTRY(waiter) link;
+	directory_ready ready;
+	void *context;
+	uint64_t since_ms;
+	bool is_patient; /* waits for the first success, not just for the next result */
+};
+TAILQ_HEAD(waiter_list, waiter);
+
+struct api_directory {
+	struct jsonrpc_client *client;
+	struct jsonrpc_pending *pending;
+	struct verifier *verifier;
+	struct replica replica;
+	struct event *timer; /* repetition while updating, else background refresh */
+	struct waiter_list waiters;
+	struct wait_notice notice;
+	char *name; /* for log lines */
+	char reason[SIGNATURE_REASON_SIZE]; /* last failure, "" behind a success */
+	uint64_t reason_logged_ms;
+	uint64_t cache_ms, attempt_ms, asked_ms;
+	unsigned backoff_ms;
+	bool loaded, updating;
+};
+
+static void start_update(struct api_directory *directory);
+
+static void arm(struct api_directory *directory, uint64_t delay_ms)
+{
+	const struct timeval delay = { (time_t)(delay_ms / 1000), (suseconds_t)(delay_ms % 1000 * 1000) };
+
+	evtimer_add(directory->timer, &delay);
+}
+
+/* Answers the waiters (`failure` NULL: it went well). Without `all`, only those
+ * who have waited for as long as they want to. They may ask again meanwhile. */
+static void answer_waiters(struct api_directory *directory, const char *failure, bool all)
+{
+	struct waiter_list ready = TAILQ_HEAD_INITIALIZER(ready);
+	uint64_t now = clock_now_ms();
+	struct waiter *waiter, *next;
+
+	for (waiter = TAILQ_FIRST(&directory->waiters); waiter; waiter = next) {
+		next = TAILQ_NEXT(waiter, link);
+		if (!all && (waiter->is_patient || now - waiter->since_ms < PATIENCE_MS))
+			continue;
+		TAILQ_REMOVE(&directory->waiters, waiter, link);
+		TAILQ_INSERT_TAIL(&ready, waiter, link);
+	}
+	while ((waiter = TAILQ_FIRST(&ready))) {
+		TAILQ_REMOVE(&ready, waiter, link);
+		waiter->ready(failure, waiter->context);
+		free(waiter);
+	}
+}
+
+static void end_update(struct api_directory *directory, const char *failure)
+{
+	uint64_t now = clock_now_ms();
+
+	directory->updating = false;
+	if (!directory->loaded)
+		arm(directory, RETRY_UNLOADED_MS);
+	else if (directory->cache_ms && now - directory->asked_ms < ACTIVE_FOR_MS)
+		arm(directory, directory->cache_ms + directory->attempt_ms > now ? directory->cache_ms + directory->attempt_ms - now
+										 : directory->cache_ms);
+	answer_waiters(directory, failure, true);
+}
+
+/* Says a lasting failure once a minute. */
+static void note_failure(struct api_directory *directory, const char *why, bool is_error)
+{
+	uint64_t now = clock_now_ms();
+	bool same = !strncmp(directory->reason, why, sizeof(directory->reason) - 1);
+
+	if (!same || now - directory->reason_logged_ms >= SAME_REASON_AGAIN_MS) {
+		directory->reason_logged_ms = now;
+		log_write(is_error ? LOG_LEVEL_ERROR : LOG_LEVEL_DEBUG, "%s: %s", directory->name, why);
+	}
+	snprintf(directory->reason, sizeof(directory->reason), "%s", why);
+}
+
+/* Nobody could be reached: try again, as long as somebody wants that. */
+static void handle_no_answer(struct api_directory *directory, const char *why)
+{
+	_free_ char *awaited = NULL;
+
+	note_failure(directory, why, false);
+	if (asprintf(&awaited, "%s (%s)", directory->name, why) >= 0)
+		wait_notice_tell(&directory->notice, awaited);
+	else
+		awaited = NULL;
+	if (directory->loaded && clock_now_ms() - directory->attempt_ms >= PATIENCE_MS) {
+		log_warning("%s cannot be asked: %s", directory->name, why);
+		end_update(directory, directory->reason);
+		return;
+	}
+	arm(directory, directory->backoff_ms);
+	directory->backoff_ms = 2 * directory->backoff_ms < BACKOFF_MAX_MS ? 2 * directory->backoff_ms : BACKOFF_MAX_MS;
+	answer_waiters(directory, directory->reason, false);
+}
+
+static void handle_records(struct api_directory *directory, const json_t *list)
+{
+	size_t before = json_array_size(directory->replica.records);
+	char why[SIGNATURE_REASON_SIZE];
+	_free_ char *failure = NULL;
+
+	if (replica_update(&directory->replica, list, (int64_t)time(NULL), why)) {
+		if (asprintf(&failure, "its records are refused: %s", why) < 0)
+			failure = NULL;
+		note_failure(directory, failure ? failure : "out of memory", true);
+		end_update(directory, directory->reason);
+		return;
+	}
+	wait_notice_clear(&directory->notice, directory->name);
+	if (!directory->loaded || json_array_size(list))
+		log_info("%s: %zu records (%zu new), %zu entries", directory->name, json_array_size(directory->replica.records),
+			 directory->loaded ? json_array_size(list) : json_array_size(directory->replica.records) - before,
+			 json_object_size(directory->replica.entries));
+	directory->loaded = true;
+	*directory->reason = 0;
+	end_update(directory, NULL);
+}
+
+static void handle_answer(const struct jsonrpc_answer *answer, const char *failure, bool closed_early, void *context)
+{
+	struct api_directory *directory = context;
+	_free_ char *why = NULL;
+
+	directory->pending = NULL;
+	if (failure) {
+		handle_no_answer(directory, closed_early ? "connection closed without an answer (rate limit?)" : failure);
+	} else if (answer->is_error) {
+		if (asprintf(&why, "it answers error %d: %s", answer->code, answer->message ? answer->message : "") < 0)
+			why = NULL;
+		note_failure(directory, why ? why : "out of memory", true);
+		end_update(directory, directory->reason);
+	} else {
+		handle_records(directory, answer->result);
+	}
+}
+
+static void send_request(struct api_directory *directory)
+{
+	json_t *params = json_pack("{s:s}", "after", replica_tip(&directory->replica));
+	int error = -ENOMEM;
+
+	if (params)
+		error = jsonrpc_client_call(directory->client, "getRecords", params, "", handle_answer, directory, &directory->pending);
+	json_decref(params);
+	if (error)
+		handle_no_answer(directory, strerror(-error));
+}
+
+static void start_update(struct api_directory *directory)
+{
+	directory->updating = true;
+	directory->attempt_ms = clock_now_ms();
+	directory->backoff_ms = BACKOFF_FIRST_MS;
+	evtimer_del(directory->timer);
+	send_request(directory);
+}
+
+static void handle_timer(evutil_socket_t fd, short what, void *context)
+{
+	struct api_directory *directory = context;
+
+	(void)fd, (void)what;
+	if (directory->updating)
+		send_request(directory);
+	else
+		start_update(directory);
+}
+
+int api_directory_create(struct event_base *base, const struct directory_settings *settings, struct api_directory **result)
+{
+	struct api_directory *directory = calloc(1, sizeof(*directory));
+	char reason[SIGNATURE_REASON_SIZE];
+	int error = -ENOMEM;
+
+	if (!directory)
+		return -ENOMEM;
+	TAILQ_INIT(&directory->waiters);
+	directory->cache_ms = 1000 * (uint64_t)settings->cache_entries_for_s;
+	directory->timer = evtimer_new(base, handle_timer, directory);
+	if (!settings->endpoints.count || !settings->jsonrpc_client) {
+		log_error("the service directory has no endpoint");
+		error = -EINVAL;
+		goto fail;
+	}
+	if (!directory->timer || asprintf(&directory->name, "service directory %s", settings->endpoints.items[0]) < 0)
+		goto fail;
+	directory->verifier = verifier_create(&settings->ca_certificate_files, &settings->ca_intermediate_certificate_files, reason);
+	if (!directory->verifier) {
+		log_error("certificates for record signatures: %s", reason);
+		error = -EINVAL;
+		goto fail;
+	}
+	error = replica_init(&directory->replica, directory->verifier);
+	if (!error)
+		error = jsonrpc_client_create(base, settings->jsonrpc_client, settings->endpoints.items[0],
+					      settings->server_names.count ? settings->server_names.items[0] : NULL,
+					      &directory->client);
+	if (error)
+		goto fail;
+	start_update(directory);
+	*result = directory;
+	return 0;
+fail:
+	api_directory_free(directory);
+	return error;
+}
+
+void api_directory_free(struct api_directory *directory)
+{
+	struct waiter *waiter;
+
+	if (!directory)
+		return;
+	while ((waiter = TAILQ_FIRST(&directory->waiters))) {
+		TAILQ_REMOVE(&directory->waiters, waiter, link);
+		free(waiter);
+	}
+	if (directory->pending)
+		jsonrpc_client_cancel(directory->pending);
+	jsonrpc_client_free(directory->client);
+	if (directory->timer)
+		event_free(directory->timer);
+	replica_clear(&directory->replica);
+	verifier_free(directory->verifier);
+	free(directory->name);
+	free(directory);
+}
+
+static void add_waiter(struct api_directory *directory, bool is_patient, directory_ready ready, void *context)
+{
+	struct waiter *waiter = calloc(1, sizeof(*waiter));
+
+	if (!waiter) {
+		ready("out of memory", context);
+		return;
+	}
+	waiter->ready = ready;
+	waiter->context = context;
+	waiter->since_ms = clock_now_ms();
+	waiter->is_patient = is_patient;
+	TAILQ_INSERT_TAIL(&directory->waiters, waiter, link);
+	if (!directory->updating)
+		start_update(directory);
+}
+
+void api_directory_refresh(struct api_directory *directory, directory_ready ready, void *context)
+{
+	uint64_t age;
+
+	directory->asked_ms = clock_now_ms();
+	age = directory->asked_ms - directory->attempt_ms;
+	if (!directory->loaded && !directory->updating && age < RETRY_UNLOADED_MS) {
+		ready(directory->reason, context); /* just tried, and repeating did not help */
+	} else if (!directory->loaded || age > 2 * directory->cache_ms) {
+		add_waiter(directory, false, ready, context);
+	} else {
+		if (age > directory->cache_ms && !directory->updating)
+			start_update(directory);
+		ready(NULL, context);
+	}
+}
+
+void api_directory_await(struct api_directory *directory, directory_ready ready, void *context)
+{
+	if (directory->loaded)
+		ready(NULL, context);
+	else
+		add_waiter(directory, true, ready, context);
+}
+
+const struct replica *api_directory_replica(const struct api_directory *directory) { return &directory->replica; }
