@@ -55,3 +55,6 @@ void loop_post(struct loop *loop, struct loop_message *message);
 
 /* Time at which the present round of events was fetched. */
 uint64_t loop_now_ns(const struct loop *loop);
+
+/* Receives what has been posted, now; for the owner of a loop that has ended. */
+void loop_receive(struct loop *loop);

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+#pragma once
+/* What the credit gate's program and the daemon share: one struct per direction
+ * in an array that both map, and the record that announces a closed gate.
+ *
+ * A direction has the index of the socket it begins at; its target is the socket
+ * of index ^ 1. Each cache line has one writer. Only the word `gate` is written
+ * by both: the program changes it by atomic operations, the daemon by a
+ * compare-and-swap. `gate` is read before anything else of the struct; what the
+ * daemon writes to its own line before it opens the gate is seen by the program
+ * behind the open gate. */
+
+#define GATE_CLOSED 1ULL
+#define GATE_BROKEN (1ULL << 63) /* in the gate word itself, so that no compare-and-swap can open a broken gate */
+#define GATE_HANDED_UP(word) (((word) & ~GATE_BROKEN) >> 1)
+
+enum gate_closing { GATE_CREDIT, GATE_MEMORY, GATE_PILE, GATE_FAILED, GATE_CLOSINGS };
+
+struct gate_direction {
+	/* kernel, for every packet */
+	unsigned long long gate;       /* bit 0: closed; 1..62: bytes handed up since the insertion; 63: broken */
+	unsigned long long redirected; /* bytes that the redirect helper took */
+	unsigned long long packets;    /* segments that it took */
+	unsigned long long mark;       /* `redirected` at the younger checkpoint of the pile rule */
+	unsigned int old_packets;      /* `packets` at the older checkpoint */
+	unsigned int mark_packets;     /* `packets` at the younger one */
+	unsigned int next_seq;         /* sequence number expected next */
+	unsigned int seq_known;
+	unsigned long long pad0[2];
+	/* kernel, rarely */
+	unsigned long long closings[GATE_CLOSINGS];
+	unsigned long long trims;  /* packets of which a part was old */
+	unsigned long long olds;   /* packets that were wholly old */
+	unsigned long long breaks; /* packets that could not be placed */
+	unsigned long long unannounced; /* closings for which no ring record was to be had */
+	/* user; `base` and below only while the gate is closed, the two above at any time */
+	unsigned long long credit; /* bytes that may be in flight to the target */
+	unsigned int max_packets;  /* that may wait on the target's psock queue */
+	unsigned int worker;       /* number of the ring that takes the announcements */
+	unsigned long long base;   /* where the target's stream stands without the redirected bytes */
+	unsigned int generation;   /* of this slot */
+	unsigned int pad1;
+	unsigned long long pad2[4];
+};
+_Static_assert(sizeof(struct gate_direction) == 192, "three cache lines");
+
+struct gate_record { /* in a worker's ring */
+	unsigned int index, generation;
+};
+
+/* Faults of the test build, read-only once loaded; all zero: none. */
+struct gate_faults {
+	unsigned int lose_record_every; /* this many-th announcement is not made */
+	unsigned int lose_packet_every; /* this many-th packet is dropped and not counted */
+	unsigned int no_trim;           /* only the first packet of a direction is trimmed */
+};

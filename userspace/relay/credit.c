@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The budget of lent credit; the rules of lending are in credit.h. */
+#include "relay/credit.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+#define FALLBACK_TOTAL (256ull << 20)
+
+static uint64_t half_of_tcp_pressure(void)
+{
+	unsigned long long low, pressure = 0, high;
+	FILE *file = fopen("/proc/sys/net/ipv4/tcp_mem", "re");
+
+	if (!file)
+		return FALLBACK_TOTAL;
+	if (fscanf(file, "%llu %llu %llu", &low, &pressure, &high) != 3)
+		pressure = 0;
+	fclose(file);
+	return pressure ? pressure * (uint64_t)sysconf(_SC_PAGESIZE) / 2 : FALLBACK_TOTAL;
+}
+
+void credit_budget_init(struct credit_budget *budget, uint64_t total)
+{
+	budget->total = total ? total : half_of_tcp_pressure();
+	atomic_init(&budget->lent, 0);
+}
+
+uint64_t credit_lend_first(struct credit_budget *budget, uint64_t most)
+{
+	uint64_t loan = most < CREDIT_FIRST_BYTES ? most : CREDIT_FIRST_BYTES;
+
+	atomic_fetch_add_explicit(&budget->lent, loan, memory_order_relaxed);
+	return loan;
+}
+
+uint64_t credit_lend_more(struct credit_budget *budget, uint64_t now, uint64_t most)
+{
+	uint64_t wanted = now * 2 < most ? now * 2 : most;
+	uint64_t lent = atomic_load_explicit(&budget->lent, memory_order_relaxed);
+
+	if (wanted <= now)
+		return now;
+	do {
+		if (lent + (wanted - now) > budget->total)
+			return now;
+	} while (!atomic_compare_exchange_weak_explicit(&budget->lent, &lent, lent + (wanted - now),
+							memory_order_relaxed, memory_order_relaxed));
+	return wanted;
+}
+
+uint64_t credit_take_back(struct credit_budget *budget, uint64_t now)
+{
+	if (now <= CREDIT_FIRST_BYTES)
+		return now;
+	atomic_fetch_sub_explicit(&budget->lent, now - CREDIT_FIRST_BYTES, memory_order_relaxed);
+	return CREDIT_FIRST_BYTES;
+}
+
+void credit_return(struct credit_budget *budget, uint64_t now)
+{
+	atomic_fetch_sub_explicit(&budget->lent, now, memory_order_relaxed);
+}
+
+uint32_t credit_packets(uint64_t credit_bytes)
+{
+	uint64_t packets = credit_bytes >> 10;
+
+	return packets < CREDIT_PACKETS_LEAST ? CREDIT_PACKETS_LEAST : (uint32_t)packets;
+}

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+/* Internal to relay/: lent credit (architecture.md 4.3).
+ *
+ * Credit is how many bytes may be in flight to a target. A direction begins with
+ * little; it is lent more while its target takes what it is given, out of one
+ * budget of the daemon, and gives it back when it is idle or over. The budget is
+ * atomic; what one direction has is its worker's own. The first loan of a
+ * direction is never refused, so the sum may pass the budget by that much. */
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define CREDIT_FIRST_BYTES (64ull << 10)
+/* Half of the credit taken within this time: the target deserves more. */
+#define CREDIT_BRISK_NS 250000000ull
+/* Packets that may wait on the target's psock queue whatever the credit. */
+#define CREDIT_PACKETS_LEAST 256u
+
+struct credit_budget {
+	uint64_t total; /* bytes */
+	_Atomic uint64_t lent;
+};
+
+/* `total` 0: half of the pressure value of net.ipv4.tcp_mem. */
+void credit_budget_init(struct credit_budget *budget, uint64_t total);
+/* Size of a direction's first loan, which is booked. `most`: the limit of the
+ * direction, a quarter of its target's real send buffer. */
+uint64_t credit_lend_first(struct credit_budget *budget, uint64_t most);
+/* The new size of a loan that was `now`: twice as much if the budget has it, at
+ * most `most`. */
+uint64_t credit_lend_more(struct credit_budget *budget, uint64_t now, uint64_t most);
+/* Takes a loan back to its first size. */
+uint64_t credit_take_back(struct credit_budget *budget, uint64_t now);
+void credit_return(struct credit_budget *budget, uint64_t now);
+uint32_t credit_packets(uint64_t credit_bytes);

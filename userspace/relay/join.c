@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+/* How a gated pair gets into the map (architecture.md 4.4).
+ *
+ * Before the insertion both gates are closed with a count of 0 and both own
+ * buffers are empty, so everything that was read has been written. `base` is
+ * sampled again and must be what it was at pairing plus the writes since. Then
+ * each socket is entered: its count of read bytes is split into before and since,
+ * its cookie into the index, the socket into the map. Nothing is redirected
+ * before both are in, because only the pump opens gates and only for pairs that
+ * are in_map. The first recv afterwards makes the kernel give the program what
+ * came before.
+ *
+ * A socket leaves the map only by being closed. So when the second insertion
+ * fails, the first socket stays in with its gate closed for good, and recv and
+ * send serve the pair. Worker's thread only. */
+#include "relay/worker.h"
+
+#include "relay/pump.h"
+
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <sys/socket.h>
+
+#define JOIN_COPIED_MOST (4ull << 20)
+#define JOIN_TIME_MOST_NS 50000000ull
+
+static int insert(struct side *side)
+{
+	struct gate_object *object = side_pair(side)->worker->relay->object;
+	uint64_t cookie, fd = (uint64_t)side->watch.fd;
+	socklen_t size = sizeof cookie;
+	int error;
+
+	if (getsockopt(side->watch.fd, SOL_SOCKET, SO_COOKIE, &cookie, &size))
+		return -errno;
+	error = bpf_map_update_elem(object->indices_fd, &cookie, &side->index, BPF_ANY);
+	if (error)
+		return error;
+	side->read_before += side->read;
+	side->read = 0;
+	error = bpf_map_update_elem(object->sockets_fd, &side->index, &fd, BPF_ANY);
+	if (error) {
+		bpf_map_delete_elem(object->indices_fd, &cookie);
+		return error;
+	}
+	side->mapped = true;
+	return 0;
+}
+
+static void stay_out(struct pair *pair, enum plane_reason reason, int error)
+{
+	pair->stays_out = true;
+	pair->plane_reason = (uint8_t)reason;
+	pair->refused_errno = -error;
+}
+
+/* False: not now. */
+static bool is_base_right(struct pair *pair)
+{
+	for (unsigned i = 0; i < 2; i++) {
+		struct side *side = &pair->sides[i], *target = side_other(side);
+		uint64_t end = tcp_stream_end(target->watch.fd);
+
+		if (end == side->base)
+			continue;
+		if (tcp_state(target->watch.fd) == TCP_STATE_CLOSE) /* was reset; the event is on its way */
+			stay_out(pair, REASON_REFUSED, -ECONNRESET);
+		else
+			pair_end(pair, OUTCOME_BOOKS_WRONG, "side %u: stream of %llu bytes, %llu counted before the join",
+				 target->number, (unsigned long long)end, (unsigned long long)side->base);
+		return false;
+	}
+	return true;
+}
+
+static void enter_map(struct pair *pair)
+{
+	int error;
+
+	if (!is_base_right(pair))
+		return;
+	error = insert(&pair->sides[0]);
+	if (error)
+		return stay_out(pair, REASON_REFUSED, error);
+	error = insert(&pair->sides[1]);
+	if (error) {
+		stay_out(pair, REASON_HALF_REFUSED, error);
+	} else {
+		pair->in_map = true;
+		pair->plane = PLANE_SOCKMAP;
+		pair->plane_reason = REASON_BEST;
+		for (unsigned i = 0; i < 2; i++)
+			pair->sides[i].copied_before = pair->sides[i].copied;
+	}
+	for (unsigned i = 0; i < 2 && !pair->over; i++)
+		gate_pump(&pair->sides[i]);
+}
+
+void join_try(struct pair *pair)
+{
+	struct side *sides = pair->sides;
+
+	if (pair->over || pair->in_map || pair->stays_out)
+		return;
+	if (sides[0].ended || sides[1].ended)
+		return stay_out(pair, REASON_REFUSED, -EOPNOTSUPP);
+	if (!sides[0].hold_length && !sides[1].hold_length)
+		return enter_map(pair);
+	if (loop_now_ns(pair->worker->loop) - pair->joined_ns > JOIN_TIME_MOST_NS ||
+	    sides[0].copied + sides[1].copied > JOIN_COPIED_MOST)
+		pair->plane_reason = REASON_SLOW_READER; /* the sweep tries again when it is quiet */
+}

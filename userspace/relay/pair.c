@@ -1,0 +1,335 @@
+// SPDX-License-Identifier: Apache-2.0
+/* A pair from the join to its end, and how events reach its two directions.
+ *
+ * Plain pairs (copy, splice) are watched for everything, edge-triggered, from
+ * the beginning. Gated pairs (sockmap) are watched for as little as possible,
+ * because an open gate must wake nobody: EPOLLIN only while a direction waits for
+ * it, EPOLLOUT only while the opposite one does.
+ *
+ * pair_end() is the only way out. With a keeper that holds duplicates of the
+ * sockets, it is also the place where they are given up first: the indices are
+ * free only when the last descriptor is closed. Worker's thread only. */
+#include "relay/worker.h"
+
+#include "relay/pump.h"
+
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* A plain pair's send buffer until this much was copied: a reader that never
+ * reads gets no more. Then the kernel's own tuning takes over. */
+#define PLAIN_BUFFER_FIRST_BYTES (128 << 10)
+#define PLAIN_UNLOCK_AFTER_BYTES (1ull << 20)
+
+static void reset_and_close(int fd)
+{
+	struct linger at_once = { .l_onoff = 1 };
+
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+	close(fd);
+}
+
+/* ---- events ---- */
+
+static uint32_t wanted_events(struct side *side)
+{
+	uint32_t events = EPOLLET | (side->ending ? 0 : EPOLLRDHUP);
+
+	if (!side_pair(side)->gated)
+		return events | EPOLLIN | EPOLLOUT | EPOLLRDHUP;
+	if (side->waits & WAIT_READABLE)
+		events |= EPOLLIN;
+	if (side_other(side)->waits & WAIT_WRITABLE)
+		events |= EPOLLOUT;
+	return events;
+}
+
+static void update_watch(struct side *side)
+{
+	uint32_t events = wanted_events(side);
+	int error;
+
+	if (!side->watch.slot || events == side->watch.events)
+		return;
+	error = loop_watch_change(side_pair(side)->worker->loop, &side->watch, events);
+	if (error)
+		pair_end(side_pair(side), OUTCOME_NO_RESOURCES, "epoll_ctl: %s", strerror(-error));
+}
+
+static void on_timer(struct loop_timer *timer)
+{
+	struct side *side = timer_side(timer);
+
+	side->waits &= (uint8_t)~WAIT_TIMER;
+	pair_pump(side);
+}
+
+void side_wait_for(struct side *side, unsigned waits, uint64_t due_ns)
+{
+	struct pair *pair = side_pair(side);
+
+	if (waits & WAIT_TIMER)
+		loop_timer_arm(pair->worker->loop, &side->timer, due_ns, on_timer);
+	else
+		loop_timer_cancel(pair->worker->loop, &side->timer);
+	side->waits = (uint8_t)waits;
+	if (!pair->gated)
+		return;
+	update_watch(side);
+	if (!pair->over)
+		update_watch(side_other(side));
+}
+
+static void on_ready(struct loop_watch *watch, uint32_t events)
+{
+	struct side *side = watch_side(watch), *other = side_other(side);
+	struct pair *pair = side_pair(side);
+
+	if (events & EPOLLERR) {
+		int error = 0;
+		socklen_t size = sizeof error;
+
+		getsockopt(watch->fd, SOL_SOCKET, SO_ERROR, &error, &size);
+		return pair_fail(side, error ? error : ECONNRESET, "connection");
+	}
+	if (events & (EPOLLRDHUP | EPOLLHUP))
+		side->ending = true;
+	if (pair->closing)
+		return ends_wait_for_tails(pair);
+	/* A side that holds bytes reads nothing before its target took them. */
+	if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP)) && !(side->waits & WAIT_WRITABLE))
+		pair_pump(side);
+	if (!pair->over && (events & (EPOLLOUT | EPOLLHUP)) && (other->waits & WAIT_WRITABLE))
+		pair_pump(other);
+}
+
+void pair_pump(struct side *side)
+{
+	struct pair *pair = side_pair(side);
+
+	if (pair->over || pair->closing)
+		return;
+	if (pair->gated) {
+		if (pair->plane_reason == REASON_JOINING)
+			join_try(pair);
+		if (!pair->over)
+			gate_pump(side);
+	} else if (pair->plane == PLANE_SPLICE) {
+		splice_pump(side);
+	} else {
+		copy_pump(side);
+	}
+	if (!pair->over && !pair->gated && !side->unlocked && side->copied > PLAIN_UNLOCK_AFTER_BYTES) {
+		int none = 0;
+
+		side->unlocked = true;
+		if (pair->worker->relay->unlocks_buffers)
+			setsockopt(side_other(side)->watch.fd, SOL_SOCKET, SO_BUF_LOCK, &none, sizeof none);
+	}
+}
+
+/* ---- beginning ---- */
+
+static void choose_plane(struct pair *pair)
+{
+	struct relay *relay = pair->worker->relay;
+	const bool *planes = relay->probe.planes;
+	uint32_t index, generation;
+
+	pair->plane = planes[PLANE_SPLICE] ? PLANE_SPLICE : PLANE_COPY;
+	pair->plane_reason = REASON_BEST;
+	if (!planes[PLANE_SOCKMAP] || !relay->object)
+		return;
+	if (slots_take(&relay->slots, &index, &generation)) {
+		pair->plane_reason = REASON_NO_INDEX;
+		return;
+	}
+	pair->gated = true;
+	pair->plane = PLANE_COPY;
+	pair->plane_reason = REASON_JOINING;
+	for (unsigned i = 0; i < 2; i++) {
+		struct side *side = &pair->sides[i];
+
+		side->index = index + i;
+		side->generation = generation;
+		side->gate = &relay->object->directions[side->index];
+		pair->worker->sides[side->index] = side;
+	}
+}
+
+static void prepare_gate(struct side *side)
+{
+	struct worker *worker = side_pair(side)->worker;
+	struct gate_direction *gate = side->gate;
+
+	side->lent_most = tcp_send_buffer(side_other(side)->watch.fd) / 4;
+	side->lent = credit_lend_first(&worker->relay->budget, side->lent_most);
+	side->base = tcp_stream_end(side_other(side)->watch.fd);
+	/* Neither socket is in the map and the grace period has passed: no program runs on this slot. */
+	memset(gate, 0, sizeof *gate);
+	gate->credit = side->lent;
+	gate->max_packets = credit_packets(side->lent);
+	gate->worker = worker->number;
+	gate->base = side->base;
+	gate->generation = side->generation;
+	__atomic_store_n(&gate->gate, GATE_CLOSED, __ATOMIC_RELEASE);
+}
+
+int pair_start(struct worker *worker, const struct relay_party parties[2], uint64_t *id)
+{
+	struct relay *relay = worker->relay;
+	struct pair *pair = NULL;
+	int error = -EMFILE;
+
+	if (atomic_fetch_add_explicit(&relay->pairs_live, 1, memory_order_relaxed) >= relay->options.settings.max_pairs)
+		goto refuse;
+	error = -ESHUTDOWN;
+	if (atomic_load_explicit(&relay->refuses, memory_order_relaxed) || worker->stopping)
+		goto refuse;
+	error = -ENOMEM;
+	pair = calloc(1, sizeof *pair);
+	if (!pair)
+		goto refuse;
+	pair->worker = worker;
+	pair->joined_ns = pair->moved_at_ns = loop_now_ns(worker->loop);
+	for (unsigned i = 0; i < 2; i++) {
+		struct side *side = &pair->sides[i];
+		socklen_t size = sizeof pair->addresses[i];
+
+		side->number = (uint8_t)i;
+		side->watch.fd = parties[i].fd;
+		side->read_before = parties[i].bytes_read;
+		snprintf(pair->operator_names[i], RELAY_NAME_SIZE, "%s", parties[i].operator_name);
+		if (getpeername(parties[i].fd, (struct sockaddr *)&pair->addresses[i], &size))
+			pair->addresses[i].sin6_family = AF_UNSPEC;
+	}
+	choose_plane(pair);
+	for (unsigned i = 0; i < 2; i++) {
+		struct side *side = &pair->sides[i];
+
+		if (pair->gated) {
+			prepare_gate(side);
+		} else if (relay->unlocks_buffers) {
+			int bytes = PLAIN_BUFFER_FIRST_BYTES;
+
+			setsockopt(side->watch.fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
+		}
+	}
+	for (unsigned i = 0; i < 2; i++) {
+		struct side *side = &pair->sides[i];
+
+		error = loop_watch_add(worker->loop, &side->watch, parties[i].fd, wanted_events(side), on_ready);
+		if (error)
+			goto out;
+	}
+	pair->id = atomic_fetch_add_explicit(&relay->next_id, 1, memory_order_relaxed);
+	pair->previous = worker->last;
+	*(worker->last ? &worker->last->next : &worker->first) = pair;
+	worker->last = pair;
+	worker->pair_count++;
+	worker->past.pairs_joined++;
+	/* Behind the caller, so that a pair never ends before its id is known. */
+	for (unsigned i = 0; i < 2; i++)
+		side_wait_for(&pair->sides[i], WAIT_TIMER, pair->joined_ns);
+	*id = pair->id;
+	return 0;
+out:
+	loop_watch_remove(worker->loop, &pair->sides[0].watch);
+	if (pair->gated) {
+		for (unsigned i = 0; i < 2; i++) {
+			credit_return(&relay->budget, pair->sides[i].lent);
+			worker->sides[pair->sides[i].index] = NULL;
+		}
+		slots_retire(&relay->slots, pair->sides[0].index);
+	}
+refuse:
+	free(pair);
+	atomic_fetch_sub_explicit(&relay->pairs_live, 1, memory_order_relaxed);
+	reset_and_close(parties[0].fd);
+	reset_and_close(parties[1].fd);
+	return error;
+}
+
+/* ---- end ---- */
+
+static void close_side(struct side *side, bool reset)
+{
+	struct pair *pair = side_pair(side);
+	struct worker *worker = pair->worker;
+	struct gate_object *object = worker->relay->object;
+	uint64_t cookie = 0;
+	socklen_t size = sizeof cookie;
+
+	loop_watch_remove(worker->loop, &side->watch);
+	loop_timer_cancel(worker->loop, &side->timer);
+	if (side->mapped)
+		getsockopt(side->watch.fd, SOL_SOCKET, SO_COOKIE, &cookie, &size);
+	if (reset)
+		reset_and_close(side->watch.fd);
+	else
+		close(side->watch.fd);
+	/* It was the only descriptor: the socket has left the map. */
+	if (side->mapped)
+		bpf_map_delete_elem(object->indices_fd, &cookie);
+	if (side->hold)
+		worker_give_hold(worker, side->hold);
+	if (side->pipe && side->pipe_bytes)
+		worker_drop_pipe(worker, side->pipe);
+	else if (side->pipe)
+		worker_give_pipe(worker, side->pipe);
+	if (side->gate) {
+		credit_return(&worker->relay->budget, side->lent);
+		worker->sides[side->index] = NULL;
+	}
+}
+
+void pair_end(struct pair *pair, enum outcome outcome, const char *detail, ...)
+{
+	struct worker *worker = pair->worker;
+	struct relay *relay = worker->relay;
+	struct pair_report report;
+
+	if (pair->over)
+		return;
+	report_fill(pair, &report);
+	report.outcome = outcome;
+	if (detail) {
+		va_list arguments;
+
+		va_start(arguments, detail);
+		vsnprintf(report.detail, sizeof report.detail, detail, arguments);
+		va_end(arguments);
+	}
+	pair->over = true;
+	loop_timer_cancel(worker->loop, &pair->tail_timer);
+	for (unsigned i = 0; i < 2; i++)
+		close_side(&pair->sides[i], outcome != OUTCOME_HAPPY);
+	report_add_totals(pair, &worker->past);
+	worker->past.ended[outcome]++;
+	if (outcome == OUTCOME_BOOKS_WRONG)
+		worker->past.books_wrong++;
+	if (pair->gated)
+		slots_retire(&relay->slots, pair->sides[0].index);
+	*(pair->previous ? &pair->previous->next : &worker->first) = pair->next;
+	*(pair->next ? &pair->next->previous : &worker->last) = pair->previous;
+	worker->pair_count--;
+	atomic_fetch_sub_explicit(&relay->pairs_live, 1, memory_order_relaxed);
+	worker_bury(worker, pair);
+	if (relay->options.ended)
+		relay->options.ended(&report, relay->options.context);
+}
+
+void pair_fail(struct side *side, int error, const char *what)
+{
+	bool reset = error == ECONNRESET || error == EPIPE || error == ENOTCONN;
+
+	pair_end(side_pair(side), reset ? OUTCOME_RESET_BY_PARTY : OUTCOME_PARTY_ERROR, "side %u, %s: %s", side->number, what,
+		 strerror(error));
+}

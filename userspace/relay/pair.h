@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+/* Internal to relay/: a joined pair and its two sides.
+ *
+ * A side is one socket together with the direction that begins at it: bytes are
+ * read from this side and written to the other one. Everything here belongs to
+ * the thread of the pair's worker; other threads see only copies (report.c).
+ *
+ * A pair ends in pair_end() and nowhere else. It is freed a round of the loop
+ * later, so whoever called something that may end the pair asks pair->over
+ * before going on with it. */
+#include "gate.h"
+#include "relay/relay.h"
+
+#include <netinet/in.h>
+#include <stdatomic.h>
+#include <stddef.h>
+
+/* Bytes of one read, and size of a side's own buffer. */
+#define CHUNK_BYTES (128u << 10)
+
+enum side_wait {
+	WAIT_NOTHING = 0,
+	WAIT_TIMER = 1,
+	WAIT_READABLE = 2, /* this side's socket */
+	WAIT_WRITABLE = 4, /* the other side's */
+};
+
+enum plane_reason { /* why a pair runs on the plane it runs on; sentences in report.c */
+	REASON_BEST,          /* the best plane that the probe accepts */
+	REASON_NO_INDEX,      /* all slots of the kernel map are taken */
+	REASON_JOINING,       /* plain copying before the sockets enter the map */
+	REASON_SLOW_READER,   /* not joined in time; tried again when quiet */
+	REASON_REFUSED,       /* the map refused the first socket */
+	REASON_HALF_REFUSED,  /* the map took one socket and refused the other */
+	REASON_NO_PIPE,       /* no pipe was left when it was needed */
+};
+
+struct pipe_pair {
+	struct pipe_pair *next;
+	int in, out; /* splice into `in`, out of `out` */
+	unsigned capacity;
+};
+
+struct side {
+	struct loop_watch watch;
+	struct loop_timer timer;
+	struct gate_direction *gate; /* shared with the program; NULL on plain planes */
+	uint32_t index, generation;  /* of the slot in the maps */
+	uint8_t number;              /* 0 or 1: which side of its pair */
+	uint8_t waits;               /* enum side_wait */
+	bool mapped;                 /* the socket is in the map */
+	bool ending;                 /* its peer's FIN was seen or can be read */
+	bool ended;                  /* FIN was passed on to the other side */
+	bool drained;                /* gate closed: all redirected bytes stand in the target's TCP queue */
+	bool moving;                 /* gate closed: in flight fell to half the credit */
+	bool unlocked;               /* plain: the kernel tunes the target's send buffer */
+	bool pressed;                /* its credit or its pile ran full since it was last raised */
+	uint32_t hold_offset, hold_length;
+	char *hold; /* bytes read and not yet written; CHUNK_BYTES, from the worker's pool */
+	struct pipe_pair *pipe;
+	uint32_t pipe_bytes;
+	uint32_t tick_ns;       /* last timer */
+	uint32_t closings_seen; /* by credit and pile */
+	/* Counters: TCP bytes. */
+	uint64_t read_before; /* before the insertion, by whomever */
+	uint64_t read;        /* since the insertion */
+	uint64_t reads;       /* calls that brought bytes */
+	uint64_t copied;      /* written by userspace, from the join on */
+	uint64_t copied_before; /* of these: before both sockets were in the map */
+	uint64_t base;        /* the target's stream without redirected bytes */
+	uint64_t openings;
+	/* Progress of the present wait. */
+	uint64_t since_ns, seen;
+	int64_t flown;
+	uint64_t flown_at_ns, pressed_at_ns;
+	uint64_t lent, lent_most; /* credit, and its limit */
+	uint64_t idle_mark; /* `redirected` at the last look for idle credit */
+};
+
+struct pair {
+	struct pair *next, *previous; /* of the worker's live pairs, oldest first; or of its dead ones */
+	struct worker *worker;
+	uint64_t id, joined_ns;
+	uint8_t plane;        /* enum plane */
+	uint8_t plane_reason; /* enum plane_reason */
+	bool gated;     /* has slots in the maps; the pump of gate.c serves it */
+	bool in_map;    /* both sockets are in the map */
+	bool stays_out; /* will never be (again) */
+	bool quiet;     /* nothing was copied since the last sweep */
+	bool closing;   /* both directions ended; waits for the unsent tails */
+	bool over;      /* pair_end() has run */
+	int refused_errno;
+	uint64_t copied_mark, moved_mark; /* at the last sweep */
+	uint64_t moved_at_ns;             /* when a byte last moved, as sweeps saw it */
+	uint32_t tail_tick_ns;
+	struct loop_timer tail_timer;
+	struct side sides[2];
+	struct sockaddr_in6 addresses[2]; /* of the peers; or sockaddr_in */
+	char operator_names[2][RELAY_NAME_SIZE];
+};
+
+static inline struct pair *side_pair(struct side *side)
+{
+	return (struct pair *)((char *)(side - side->number) - offsetof(struct pair, sides));
+}
+static inline struct side *side_other(struct side *side)
+{
+	return side->number ? side - 1 : side + 1;
+}
+static inline struct side *watch_side(struct loop_watch *watch)
+{
+	return (struct side *)((char *)watch - offsetof(struct side, watch));
+}
+static inline struct side *timer_side(struct loop_timer *timer)
+{
+	return (struct side *)((char *)timer - offsetof(struct side, timer));
+}
+
+/* ---- pair.c: life and end ---- */
+
+/* As relay_join. */
+int pair_start(struct worker *worker, const struct relay_party parties[2], uint64_t *id);
+
+/* The one end of a pair: resets both sides unless the outcome is HAPPY, closes
+ * the sockets, gives everything back, reports. No-op on a pair that is over. */
+void pair_end(struct pair *pair, enum outcome outcome, const char *detail, ...) __attribute__((format(printf, 3, 4)));
+
+/* Ends the pair after a failed call on `side`'s socket. */
+void pair_fail(struct side *side, int error, const char *what);
+
+/* Moves the direction of `side` on until it has to wait for something. */
+void pair_pump(struct side *side);
+
+/* What the direction of `side` waits for from now on: a set of enum side_wait,
+ * the timer at `due_ns` (ignored without WAIT_TIMER). */
+void side_wait_for(struct side *side, unsigned waits, uint64_t due_ns);
+
+/* ---- copy.c, splice.c: plain planes ---- */
+
+void copy_pump(struct side *side);
+void splice_pump(struct side *side);
+/* Writes what the side's own buffer holds. Returns false if it still holds
+ * bytes (the caller waits for WAIT_WRITABLE) or the pair is over. */
+bool copy_flush_hold(struct side *side);
+/* Writes `size` bytes of the scratch buffer to the other side; keeps the rest.
+ * Returns the number written, or -1 with the pair over. */
+ssize_t copy_give(struct side *side, const char *bytes, size_t size);
+/* Makes sure that a short write can be kept. False: none left, wait. */
+bool copy_reserve(struct side *side);
+void copy_release(struct side *side); /* if it holds nothing */
+void copy_keep(struct side *side, const char *bytes, size_t size); /* after copy_reserve */
+
+/* ---- ends.c ---- */
+
+/* Reading `side` came to its end: checks the books and passes FIN on. */
+void ends_stream(struct side *side);
+/* Both directions have ended: ends the pair when nothing is unsent. */
+void ends_wait_for_tails(struct pair *pair);
+
+/* ---- tcp.c: facts of a socket ---- */
+
+struct tcp_facts {
+	uint8_t state; /* TCP_* of the kernel */
+	uint32_t rtt_us;
+	uint64_t acked, received;
+};
+void tcp_facts_read(int fd, struct tcp_facts *facts);
+uint64_t tcp_acked(int fd);
+uint8_t tcp_state(int fd);
+unsigned tcp_unsent(int fd);           /* SIOCOUTQ */
+uint64_t tcp_stream_end(int fd);       /* acknowledged and queued, sampled so that both belong together */
+uint64_t tcp_send_buffer(int fd);      /* as the kernel counts: real memory */
+bool tcp_memory_is_low(int fd);        /* at most three sixteenths of the send buffer are in use */
+#define TCP_STATE_CLOSE 7 /* linux/tcp.h and netinet/tcp.h do not go together */
