@@ -1,0 +1,610 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The internal endpoint with real sockets and loops. The relay is played by
+ * this file: a join is recorded, and the test looks at the joined sockets. */
+#include "base/instant.h"
+#include "base/log.h"
+#include "proxy/endpoint.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { WORKERS = 3, PAIRS_MAX = 4096 };
+#define WAIT_MS 10000
+
+/* ---- the relay ---- */
+
+struct pair {
+	struct relay_party parties[2];
+	unsigned worker;
+};
+
+struct relay {
+	struct loop *loops[WORKERS];
+	pthread_t threads[WORKERS];
+	pthread_mutex_t lock;
+	pthread_cond_t joined;
+	struct pair *pairs;
+	unsigned count, taken;
+	atomic_uint prepared;
+	int join_error;
+};
+
+unsigned relay_worker_count(const struct relay *relay)
+{
+	(void)relay;
+	return WORKERS;
+}
+
+struct loop *relay_worker_loop(const struct relay *relay, unsigned worker)
+{
+	return relay->loops[worker];
+}
+
+int relay_prepare_listener(const struct relay *relay, int fd)
+{
+	int listening = 1;
+	socklen_t size = sizeof listening;
+
+	getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size);
+	assert_false(listening); /* buffer sizes come before listen() */
+	atomic_fetch_add(&((struct relay *)relay)->prepared, 1);
+	return 0;
+}
+
+int relay_join(struct relay *relay, unsigned worker, const struct relay_party parties[2], uint64_t *pair_id)
+{
+	assert_true(pthread_equal(pthread_self(), relay->threads[worker]));
+	pthread_mutex_lock(&relay->lock);
+	if (relay->join_error) {
+		close(parties[0].fd);
+		close(parties[1].fd);
+		int error = relay->join_error;
+		pthread_mutex_unlock(&relay->lock);
+		return error;
+	}
+	assert_true(relay->count < PAIRS_MAX);
+	struct pair *pair = &relay->pairs[relay->count++];
+	pair->parties[0] = parties[0];
+	pair->parties[1] = parties[1];
+	pair->worker = worker;
+	*pair_id = relay->count;
+	pthread_cond_broadcast(&relay->joined);
+	pthread_mutex_unlock(&relay->lock);
+	return 0;
+}
+
+static void *run_loop(void *loop)
+{
+	loop_run(loop);
+	return NULL;
+}
+
+/* The next recorded pair; its descriptors are the test's. */
+static struct pair take_pair(struct relay *relay)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += WAIT_MS / 1000;
+	pthread_mutex_lock(&relay->lock);
+	while (relay->taken == relay->count)
+		if (pthread_cond_timedwait(&relay->joined, &relay->lock, &until) == ETIMEDOUT)
+			fail_msg("no pair was joined");
+	struct pair pair = relay->pairs[relay->taken++];
+	pthread_mutex_unlock(&relay->lock);
+	return pair;
+}
+
+static void pair_close(const struct pair *pair)
+{
+	close(pair->parties[0].fd);
+	close(pair->parties[1].fd);
+}
+
+/* ---- the stage ---- */
+
+struct stage {
+	struct relay relay;
+	struct broker *broker;
+	struct refusals *refusals;
+	struct rate_limiter *limiter;
+	struct endpoint *endpoint;
+	uint16_t port;
+	bool is_stopped;
+};
+
+struct held {
+	struct token token;
+	struct token_key key;
+	uint64_t id;
+};
+
+static struct stage *stage_new(const char *bind_address, const struct rate_rule *rules, size_t count)
+{
+	struct broker_limits limits = {60000, 60000, 100000, 100000};
+	struct stage *stage = calloc(1, sizeof *stage);
+	struct relay *relay = &stage->relay;
+
+	log_configure(LOG_LEVEL_PANIC, LOG_FORMAT_TEXT, "TST");
+	pthread_mutex_init(&relay->lock, NULL);
+	pthread_cond_init(&relay->joined, NULL);
+	relay->pairs = calloc(PAIRS_MAX, sizeof *relay->pairs);
+	for (unsigned i = 0; i < WORKERS; i++) {
+		assert_int_equal(loop_create(&relay->loops[i]), 0);
+		assert_int_equal(pthread_create(&relay->threads[i], NULL, run_loop, relay->loops[i]), 0);
+	}
+	assert_int_equal(broker_create(&limits, &stage->broker), 0);
+	assert_int_equal(refusals_create(&stage->refusals), 0);
+	if (count > 0)
+		assert_int_equal(rate_limiter_create(rules, count, false, &stage->limiter), 0);
+	struct endpoint_options options = {.relay = relay, .broker = stage->broker, .refusals = stage->refusals,
+					   .limiter = stage->limiter, .bind_address = bind_address,
+					   .token_timeout_ms = 300};
+	assert_int_equal(endpoint_start(&options, &stage->endpoint), 0);
+	assert_int_equal(atomic_load(&relay->prepared), WORKERS);
+	stage->port = (uint16_t)atoi(strrchr(endpoint_address(stage->endpoint), ':') + 1);
+	return stage;
+}
+
+static int setup(void **state)
+{
+	*state = stage_new("127.0.0.1:0", NULL, 0);
+	return 0;
+}
+
+static void stage_stop(struct stage *stage)
+{
+	if (!stage->is_stopped)
+		endpoint_stop(stage->endpoint);
+	stage->is_stopped = true;
+}
+
+static int teardown(void **state)
+{
+	struct stage *stage = *state;
+
+	stage_stop(stage);
+	for (unsigned i = 0; i < WORKERS; i++) {
+		loop_stop(stage->relay.loops[i]);
+		pthread_join(stage->relay.threads[i], NULL);
+		loop_free(stage->relay.loops[i]);
+	}
+	endpoint_free(stage->endpoint);
+	broker_free(stage->broker);
+	refusals_free(stage->refusals);
+	rate_limiter_free(stage->limiter);
+	while (stage->relay.taken < stage->relay.count)
+		pair_close(&stage->relay.pairs[stage->relay.taken++]);
+	free(stage->relay.pairs);
+	free(stage);
+	return 0;
+}
+
+static struct held issue(struct stage *stage)
+{
+	struct ticket_request request = {"hd-1", "hd-2"};
+	struct held held;
+
+	assert_int_equal(broker_issue(stage->broker, &request, clock_now_ms(), &held.token, &held.key, &held.id), 0);
+	assert_int_equal(broker_agree(stage->broker, &held.key, clock_now_ms()), 0);
+	return held;
+}
+
+/* ---- the parties ---- */
+
+static int dial(const struct stage *stage)
+{
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(stage->port),
+				      .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_true(fd >= 0);
+	assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof address), 0);
+	return fd;
+}
+
+static void send_all(int fd, const void *bytes, size_t size)
+{
+	assert_int_equal(send(fd, bytes, size, MSG_NOSIGNAL), (ssize_t)size);
+}
+
+static int dial_with(const struct stage *stage, const struct held *held)
+{
+	int fd = dial(stage);
+
+	send_all(fd, held->token.bytes, TOKEN_SIZE);
+	return fd;
+}
+
+/* The connection ends without a byte. */
+static void assert_closed(int fd)
+{
+	struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
+	char byte;
+
+	assert_int_equal(poll(&poll_fd, 1, WAIT_MS), 1);
+	ssize_t got = recv(fd, &byte, 1, 0);
+	assert_true(got == 0 || (got < 0 && errno == ECONNRESET));
+	close(fd);
+}
+
+static void wait_for_waiting(const struct stage *stage, unsigned wanted)
+{
+	uint64_t deadline = clock_now_ms() + WAIT_MS;
+	struct endpoint_totals totals;
+
+	do {
+		endpoint_totals(stage->endpoint, &totals);
+		if (totals.waiting == wanted && totals.reading == 0)
+			return;
+		poll(NULL, 0, 1);
+	} while (clock_now_ms() < deadline);
+	fail_msg("%u wait, %u wanted", totals.waiting, wanted);
+}
+
+static void wait_for_refusal(const struct stage *stage, enum outcome outcome, uint64_t wanted)
+{
+	uint64_t deadline = clock_now_ms() + WAIT_MS;
+
+	while (refusals_count(stage->refusals, outcome) < wanted && clock_now_ms() < deadline)
+		poll(NULL, 0, 1);
+	assert_int_equal(refusals_count(stage->refusals, outcome), wanted);
+}
+
+/* What the party sent behind its token has not been read. */
+static void assert_holds(int fd, const char *text)
+{
+	char bytes[256];
+	struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
+
+	assert_int_equal(poll(&poll_fd, 1, WAIT_MS), 1);
+	ssize_t got = recv(fd, bytes, sizeof bytes - 1, 0);
+	assert_true(got >= 0);
+	bytes[got] = 0;
+	assert_string_equal(bytes, text);
+}
+
+/* ---- tests ---- */
+
+static void two_parties_with_one_token_are_joined(void **state)
+{
+	struct stage *stage = *state;
+
+	for (unsigned i = 0; i < 50; i++) { /* enough to meet on equal and on different workers */
+		struct held held = issue(stage);
+		int a = dial_with(stage, &held);
+		wait_for_waiting(stage, 1);
+		int b = dial(stage);
+		char both[TOKEN_SIZE + 5];
+		memcpy(both, held.token.bytes, TOKEN_SIZE);
+		memcpy(both + TOKEN_SIZE, "hello", 5);
+		send_all(a, "first", 5);
+		send_all(b, both, sizeof both);
+		struct pair pair = take_pair(&stage->relay);
+		assert_string_equal(pair.parties[0].operator_name, "hd-2");
+		assert_string_equal(pair.parties[1].operator_name, "hd-1");
+		assert_int_equal(pair.parties[0].bytes_read, TOKEN_SIZE);
+		assert_int_equal(pair.parties[1].bytes_read, TOKEN_SIZE);
+		assert_true(fcntl(pair.parties[1].fd, F_GETFL) & O_NONBLOCK);
+		assert_holds(pair.parties[0].fd, "first");
+		assert_holds(pair.parties[1].fd, "hello");
+		assert_closed(dial_with(stage, &held)); /* used up */
+		pair_close(&pair);
+		close(a);
+		close(b);
+	}
+	wait_for_waiting(stage, 0);
+	assert_int_equal(refusals_count(stage->refusals, OUTCOME_UNKNOWN_TOKEN), 50);
+}
+
+static void a_token_may_come_byte_by_byte(void **state)
+{
+	struct stage *stage = *state;
+	struct held held = issue(stage);
+	int a = dial(stage), b = dial(stage), on = 1;
+
+	setsockopt(a, IPPROTO_TCP, 1 /* TCP_NODELAY */, &on, sizeof on);
+	for (unsigned i = 0; i < TOKEN_SIZE; i++) {
+		send_all(a, held.token.bytes + i, 1);
+		send_all(b, held.token.bytes + i, 1);
+	}
+	struct pair pair = take_pair(&stage->relay);
+	pair_close(&pair);
+	close(a);
+	close(b);
+}
+
+static void unknown_tokens_and_garbage_are_closed(void **state)
+{
+	struct stage *stage = *state;
+	struct held held = issue(stage);
+	char garbage[65536];
+
+	memset(garbage, 'G', sizeof garbage);
+	int fd = dial(stage);
+	send_all(fd, garbage, sizeof garbage);
+	assert_closed(fd);
+	held.token.bytes[0] ^= 0x80;
+	assert_closed(dial_with(stage, &held));
+	assert_int_equal(refusals_count(stage->refusals, OUTCOME_UNKNOWN_TOKEN), 2);
+	wait_for_waiting(stage, 0);
+}
+
+static void a_token_that_does_not_come_in_time_is_closed(void **state)
+{
+	struct stage *stage = *state;
+	uint64_t start = clock_now_ms();
+	int silent = dial(stage), slow = dial(stage), gone = dial(stage);
+
+	send_all(slow, "only a part", 11);
+	close(gone);
+	assert_closed(silent);
+	assert_closed(slow);
+	assert_in_range(clock_now_ms() - start, 290, 5000);
+	wait_for_refusal(stage, OUTCOME_NO_TOKEN, 3);
+}
+
+static void a_first_party_that_leaves_voids_the_token(void **state)
+{
+	struct stage *stage = *state;
+
+	for (int how = 0; how < 3; how++) {
+		struct held held = issue(stage);
+		int a = dial_with(stage, &held);
+		wait_for_waiting(stage, 1);
+		struct linger reset = {1, 0};
+		if (how == 1)
+			setsockopt(a, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+		if (how == 2)
+			send_all(a, "and a payload", 13);
+		close(a);
+		wait_for_waiting(stage, 0);
+		assert_closed(dial_with(stage, &held));
+	}
+	struct broker_totals totals;
+	broker_totals(stage->broker, &totals);
+	assert_int_equal(totals.ended[OUTCOME_IMPATIENT], 3);
+}
+
+static void a_first_party_that_left_before_it_was_seen_voids_the_token(void **state)
+{
+	struct stage *stage = *state;
+	struct held held = issue(stage);
+
+	close(dial_with(stage, &held));
+	uint64_t deadline = clock_now_ms() + WAIT_MS;
+	struct broker_totals totals;
+	do {
+		broker_totals(stage->broker, &totals);
+		poll(NULL, 0, 1);
+	} while (totals.open > 0 && clock_now_ms() < deadline);
+	assert_int_equal(totals.open, 0);
+	assert_closed(dial_with(stage, &held));
+}
+
+static void release_one(const struct ticket_ending *ending, void *context)
+{
+	struct stage *stage = context;
+
+	if (ending->party)
+		endpoint_release(stage->endpoint, ending->party, ending->outcome);
+}
+
+static void an_expired_party_is_let_go(void **state)
+{
+	struct stage *stage = *state;
+	struct held held = issue(stage);
+	int a = dial_with(stage, &held);
+
+	wait_for_waiting(stage, 1);
+	broker_expire(stage->broker, clock_now_ms() + 100000, release_one, stage);
+	assert_closed(a);
+	assert_int_equal(refusals_count(stage->refusals, OUTCOME_LONELY), 1);
+	wait_for_waiting(stage, 0);
+}
+
+static void rate_limits_close_without_a_byte(void **state)
+{
+	struct rate_rule rule = {RATE_WINDOW_HOUR, 2};
+	struct stage *stage = stage_new("127.0.0.1:0", &rule, 1);
+
+	*state = stage;
+	struct held held = issue(stage);
+	int a = dial_with(stage, &held), b = dial_with(stage, &held);
+	struct pair pair = take_pair(&stage->relay);
+	assert_closed(dial(stage));
+	assert_int_equal(refusals_count(stage->refusals, OUTCOME_RATE_LIMITED), 1);
+	pair_close(&pair);
+	close(a);
+	close(b);
+}
+
+static void a_join_that_fails_closes_both(void **state)
+{
+	struct stage *stage = *state;
+	struct held held = issue(stage);
+
+	pthread_mutex_lock(&stage->relay.lock);
+	stage->relay.join_error = -EMFILE;
+	pthread_mutex_unlock(&stage->relay.lock);
+	int a = dial_with(stage, &held), b = dial_with(stage, &held);
+	assert_closed(a);
+	assert_closed(b);
+	assert_int_equal(refusals_count(stage->refusals, OUTCOME_NO_RESOURCES), 1);
+}
+
+static void stopping_closes_what_is_not_joined(void **state)
+{
+	struct stage *stage = *state;
+	struct held held = issue(stage), other = issue(stage);
+	int waiting = dial_with(stage, &held), reading = dial(stage), second = dial_with(stage, &other);
+
+	send_all(reading, "x", 1);
+	uint64_t deadline = clock_now_ms() + WAIT_MS;
+	struct endpoint_totals totals;
+	do {
+		endpoint_totals(stage->endpoint, &totals);
+		poll(NULL, 0, 1);
+	} while ((totals.waiting != 2 || totals.accepted != 3) && clock_now_ms() < deadline);
+	stage_stop(stage);
+	assert_closed(waiting);
+	assert_closed(reading);
+	assert_closed(second);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(stage->port),
+				      .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof address), -1);
+	close(fd);
+}
+
+static void a_second_proxy_on_the_same_address_is_an_error(void **state)
+{
+	struct stage *stage = *state;
+	struct endpoint_options options = {.relay = &stage->relay, .broker = stage->broker, .refusals = stage->refusals,
+					   .bind_address = endpoint_address(stage->endpoint)};
+	struct endpoint *second;
+
+	assert_int_equal(endpoint_start(&options, &second), -EADDRINUSE);
+}
+
+static void ipv6_is_served(void **state)
+{
+	struct sockaddr_in6 address = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+	int probe = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	bool has_ipv6 = probe >= 0 && bind(probe, (struct sockaddr *)&address, sizeof address) == 0;
+
+	close(probe);
+	struct stage *stage = stage_new(has_ipv6 ? "[::1]:0" : "127.0.0.1:0", NULL, 0);
+	*state = stage;
+	if (!has_ipv6)
+		skip();
+	address.sin6_port = htons(stage->port);
+	struct held held = issue(stage);
+	int fds[2];
+	for (unsigned i = 0; i < 2; i++) {
+		fds[i] = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		assert_int_equal(connect(fds[i], (struct sockaddr *)&address, sizeof address), 0);
+		send_all(fds[i], held.token.bytes, TOKEN_SIZE);
+	}
+	struct pair pair = take_pair(&stage->relay);
+	pair_close(&pair);
+	close(fds[0]);
+	close(fds[1]);
+}
+
+/* ---- races ----
+ * Two threads dial for each ticket at once; a third of the first parties hang
+ * up at once, and the main thread lets others expire meanwhile. */
+
+enum { RACE_TICKETS = 1200, RACE_THREADS = 2 };
+
+struct race {
+	struct stage *stage;
+	struct held *tickets;
+	atomic_uint published, done;
+	unsigned index;
+};
+
+static void *race_dial(void *context)
+{
+	struct race *race = context;
+	struct race *shared = race - race->index;
+	int open[16] = {0};
+	struct linger reset = {1, 0}; /* no pile of TIME_WAIT sockets */
+
+	for (unsigned i = 0; i < RACE_TICKETS; i++) {
+		while (atomic_load(&shared->published) <= i)
+			sched_yield();
+		int fd = dial_with(race->stage, &shared->tickets[i]);
+		setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+		atomic_store(&race->done, i + 1);
+		if (i % 3 == race->index) {
+			close(fd);
+			continue;
+		}
+		if (open[i % 16] > 0)
+			close(open[i % 16]);
+		open[i % 16] = fd;
+	}
+	for (unsigned i = 0; i < 16; i++)
+		if (open[i] > 0)
+			close(open[i]);
+	return NULL;
+}
+
+static void parties_race_on_all_workers(void **state)
+{
+	struct stage *stage = *state;
+	struct race races[RACE_THREADS];
+	pthread_t threads[RACE_THREADS];
+	struct held *tickets = calloc(RACE_TICKETS, sizeof *tickets);
+	struct broker_totals totals;
+
+	for (unsigned i = 0; i < RACE_THREADS; i++)
+		races[i] = (struct race){.stage = stage, .tickets = tickets, .index = i};
+	for (unsigned i = 0; i < RACE_THREADS; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, race_dial, &races[i]), 0);
+	for (unsigned i = 0; i < RACE_TICKETS; i++) {
+		while (atomic_load(&races[0].done) + 8 < i || atomic_load(&races[1].done) + 8 < i)
+			sched_yield();
+		tickets[i] = issue(stage);
+		atomic_store(&races[0].published, i + 1);
+		if (i % 50 == 49)
+			broker_expire(stage->broker, clock_now_ms() + 100000, release_one, stage);
+	}
+	for (unsigned i = 0; i < RACE_THREADS; i++)
+		pthread_join(threads[i], NULL);
+
+	uint64_t deadline = clock_now_ms() + WAIT_MS;
+	struct endpoint_totals seen;
+	do { /* all connections were seen */
+		endpoint_totals(stage->endpoint, &seen);
+		poll(NULL, 0, 1);
+	} while ((seen.accepted < RACE_TICKETS * RACE_THREADS || seen.reading > 0) && clock_now_ms() < deadline);
+	while (broker_expire(stage->broker, clock_now_ms() + 100000, release_one, stage) && clock_now_ms() < deadline)
+		poll(NULL, 0, 1);
+	wait_for_waiting(stage, 0);
+	stage_stop(stage);
+	broker_totals(stage->broker, &totals);
+	assert_int_equal(totals.open, 0);
+	assert_int_equal(totals.matched, stage->relay.count);
+	print_message("joined %u, impatient %u, lonely %u, unknown %u\n", stage->relay.count,
+		      (unsigned)totals.ended[OUTCOME_IMPATIENT], (unsigned)totals.ended[OUTCOME_LONELY],
+		      (unsigned)refusals_count(stage->refusals, OUTCOME_UNKNOWN_TOKEN));
+	free(tickets);
+}
+
+int main(void)
+{
+#define WITH_STAGE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		WITH_STAGE(two_parties_with_one_token_are_joined),
+		WITH_STAGE(a_token_may_come_byte_by_byte),
+		WITH_STAGE(unknown_tokens_and_garbage_are_closed),
+		WITH_STAGE(a_token_that_does_not_come_in_time_is_closed),
+		WITH_STAGE(a_first_party_that_leaves_voids_the_token),
+		WITH_STAGE(a_first_party_that_left_before_it_was_seen_voids_the_token),
+		WITH_STAGE(an_expired_party_is_let_go),
+		cmocka_unit_test_teardown(rate_limits_close_without_a_byte, teardown),
+		WITH_STAGE(a_join_that_fails_closes_both),
+		WITH_STAGE(stopping_closes_what_is_not_joined),
+		WITH_STAGE(a_second_proxy_on_the_same_address_is_an_error),
+		cmocka_unit_test_teardown(ipv6_is_served, teardown),
+		WITH_STAGE(parties_race_on_all_workers),
+	};
+	return cmocka_run_group_tests_name("endpoint", tests, NULL, NULL);
+}
