@@ -25,12 +25,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define HANDSHAKE_TIMEOUT_S 10
-#define IDLE_TIMEOUT_S 60    /* between requests */
-#define HEAD_TIMEOUT_S 30    /* from the first byte of a head to its last */
-#define BODY_TIMEOUT_S 30    /* without a byte of the body */
-#define WRITE_TIMEOUT_S 30   /* without a byte of the answer taken */
-#define LINGER_TIMEOUT_S 5
+#define LINGER_TIMEOUT_MS 5000
 #define MOST_UNREAD_BYTES 65536 /* read ahead of what was asked for */
 
 enum connection_state {
@@ -58,9 +53,14 @@ struct http_connection {
 
 static void read_requests(struct http_connection *connection);
 
-static void set_deadline(struct http_connection *connection, unsigned seconds)
+static struct timeval from_ms(unsigned ms)
 {
-	const struct timeval after = { .tv_sec = seconds };
+	return (struct timeval){ .tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000 };
+}
+
+static void set_deadline(struct http_connection *connection, unsigned after_ms)
+{
+	const struct timeval after = from_ms(after_ms);
 
 	evtimer_add(connection->deadline, &after);
 }
@@ -175,7 +175,7 @@ static void start_head(struct http_connection *connection)
 	connection->state = CONNECTION_HEAD;
 	connection->head_began = false;
 	bufferevent_enable(connection->stream, EV_READ);
-	set_deadline(connection, IDLE_TIMEOUT_S);
+	set_deadline(connection, connection->server->idle_timeout_ms);
 }
 
 static void linger(struct http_connection *connection)
@@ -187,7 +187,7 @@ static void linger(struct http_connection *connection)
 	shutdown(bufferevent_getfd(connection->stream), SHUT_WR);
 	connection->state = CONNECTION_LINGERING;
 	bufferevent_enable(connection->stream, EV_READ);
-	set_deadline(connection, LINGER_TIMEOUT_S);
+	set_deadline(connection, LINGER_TIMEOUT_MS);
 }
 
 static void hand_over(struct http_connection *connection)
@@ -228,7 +228,7 @@ static bool read_head(struct http_connection *connection)
 	}
 	if (!connection->head_began) {
 		connection->head_began = true;
-		set_deadline(connection, HEAD_TIMEOUT_S);
+		set_deadline(connection, connection->server->progress_timeout_ms);
 	}
 	length = http_head_length(bytes, looked_at);
 	if (length == 0) {
@@ -264,7 +264,7 @@ static bool read_head(struct http_connection *connection)
 		bufferevent_write(connection->stream, "HTTP/1.1 100 Continue\r\n\r\n", 25);
 	connection->state = CONNECTION_BODY;
 	memset(&connection->chunks, 0, sizeof(connection->chunks));
-	set_deadline(connection, BODY_TIMEOUT_S);
+	set_deadline(connection, connection->server->progress_timeout_ms);
 	return true;
 }
 
@@ -302,7 +302,7 @@ static bool read_body(struct http_connection *connection)
 	int complete = 1;
 
 	if (available > 0)
-		set_deadline(connection, BODY_TIMEOUT_S);
+		set_deadline(connection, connection->server->progress_timeout_ms);
 	if (head->framing == HTTP_BODY_LENGTH) {
 		uint64_t missing = head->content_length - have;
 
@@ -366,7 +366,7 @@ static void handle_event(struct bufferevent *stream, short events, void *context
 		start_head(connection);
 		return;
 	}
-	reason = http_stream_reason(stream, events);
+	reason = http_stream_reason(stream, events, NULL);
 	switch (connection->state) {
 	case CONNECTION_HANDSHAKE:
 		/* Whoever only looks whether the port is open sends nothing. */
@@ -399,7 +399,8 @@ static void handle_deadline(int fd, short events, void *context)
 
 	(void)fd, (void)events;
 	if (connection->state == CONNECTION_HANDSHAKE)
-		log_warning("%s: no TLS handshake from %s within %d s", name, connection->peer, HANDSHAKE_TIMEOUT_S);
+		log_warning("%s: no TLS handshake from %s within %u ms", name, connection->peer,
+			    connection->server->handshake_timeout_ms);
 	else if (connection->state == CONNECTION_BODY || (connection->state == CONNECTION_HEAD && connection->head_began))
 		log_warning("%s: request from %s did not arrive in time", name, connection->peer);
 	close_connection(connection);
@@ -408,7 +409,7 @@ static void handle_deadline(int fd, short events, void *context)
 void http_connection_start(struct http_server *server, int fd, const struct sockaddr *peer)
 {
 	struct http_connection *connection = calloc(1, sizeof(*connection));
-	const struct timeval write_timeout = { .tv_sec = WRITE_TIMEOUT_S };
+	const struct timeval write_timeout = from_ms(server->progress_timeout_ms);
 	SSL *tls = NULL;
 
 	if (!connection || (server->tls && !(tls = SSL_new(server->tls)))) {
@@ -433,7 +434,7 @@ void http_connection_start(struct http_server *server, int fd, const struct sock
 	bufferevent_set_timeouts(connection->stream, NULL, &write_timeout);
 	bufferevent_enable(connection->stream, EV_READ | EV_WRITE);
 	if (tls)
-		set_deadline(connection, HANDSHAKE_TIMEOUT_S);
+		set_deadline(connection, server->handshake_timeout_ms);
 	else
 		start_head(connection);
 }

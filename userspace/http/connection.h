@@ -18,6 +18,7 @@ struct http_server {
 	SSL_CTX *tls;
 	struct rate_limiter *limiter;
 	size_t max_body_bytes;
+	unsigned handshake_timeout_ms, idle_timeout_ms, progress_timeout_ms;
 	http_handler handle;
 	void *context;
 	struct evconnlistener *listener; /* NULL after stop */

@@ -99,6 +99,9 @@ int http_server_start(struct event_base *base, const struct http_server_options 
 	server->base = base;
 	server->limiter = options->limiter;
 	server->max_body_bytes = options->max_body_bytes;
+	server->handshake_timeout_ms = options->handshake_timeout_ms ? options->handshake_timeout_ms : 10000;
+	server->idle_timeout_ms = options->idle_timeout_ms ? options->idle_timeout_ms : 60000;
+	server->progress_timeout_ms = options->progress_timeout_ms ? options->progress_timeout_ms : 30000;
 	server->handle = options->handle;
 	server->context = options->context;
 	server->name = strdup(options->name);

@@ -27,6 +27,9 @@ struct http_server_options {
 	size_t max_body_bytes;
 	http_handler handle;
 	void *context;
+	unsigned handshake_timeout_ms; /* whole TLS handshake; 0: 10 s */
+	unsigned idle_timeout_ms;      /* between requests; 0: 60 s */
+	unsigned progress_timeout_ms;  /* a whole head; a body or an answer without a byte moving; 0: 30 s */
 };
 
 /* Returns 0 or a negative errno, logged. */

@@ -33,12 +33,15 @@ struct bufferevent *http_stream_new(struct event_base *base, int fd, SSL *tls, b
 	return stream;
 }
 
-const char *http_stream_reason(struct bufferevent *stream, short events)
+const char *http_stream_reason(struct bufferevent *stream, short events, bool *is_closed)
 {
 	int socket_error = EVUTIL_SOCKET_ERROR();
 	SSL *tls = bufferevent_openssl_get_ssl(stream);
 	unsigned long code, cause = 0;
+	bool closed, unused;
 
+	is_closed = is_closed ? is_closed : &unused;
+	*is_closed = false;
 	/* libevent moved OpenSSL's error queue into the stream, and gives the
 	 * oldest error, which is the cause, last. */
 	while ((code = bufferevent_get_openssl_error(stream))) {
@@ -47,11 +50,15 @@ const char *http_stream_reason(struct bufferevent *stream, short events)
 	}
 	if (events & BEV_EVENT_TIMEOUT)
 		return "timed out";
-	if (cause)
+	closed = cause ? ERR_GET_REASON(cause) == SSL_R_UNEXPECTED_EOF_WHILE_READING : events & BEV_EVENT_EOF;
+	if (cause && !closed)
 		return tls_error_code_text(tls, cause);
-	if (events & BEV_EVENT_EOF || socket_error == 0)
-		return "connection closed";
-	return strerror(socket_error);
+	if (!closed && socket_error) {
+		*is_closed = socket_error == ECONNRESET || socket_error == EPIPE;
+		return strerror(socket_error);
+	}
+	*is_closed = true;
+	return "connection closed";
 }
 
 unsigned long long http_stream_tls_bytes_read(struct bufferevent *stream)

@@ -11,9 +11,10 @@
  * handshake begins. Sets TCP_NODELAY. Returns NULL on lack of memory. */
 struct bufferevent *http_stream_new(struct event_base *base, int fd, SSL *tls, bool is_server);
 
-/* Reason of an event other than CONNECTED, for people. May be called once per
- * event. Per-thread buffer. */
-const char *http_stream_reason(struct bufferevent *stream, short events);
+/* Reason of an event other than CONNECTED, for people, and whether it is that
+ * the peer closed or reset the connection (`is_closed` may be NULL). May be
+ * called once per event. Per-thread buffer. */
+const char *http_stream_reason(struct bufferevent *stream, short events, bool *is_closed);
 
 /* Bytes that came from the network so far, TLS included; plain: what the
  * caller has seen is for the caller to know, 0. */

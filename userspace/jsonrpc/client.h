@@ -16,6 +16,7 @@ typedef void (*jsonrpc_done)(const struct jsonrpc_answer *answer, const char *fa
 /* `endpoint` and `server_name` override the settings' when not NULL. */
 int jsonrpc_client_create(struct event_base *base, const struct jsonrpc_client_settings *settings,
 			  const char *endpoint, const char *server_name, struct jsonrpc_client **result);
+/* Cancels what is under way: their `done` is not called. */
 void jsonrpc_client_free(struct jsonrpc_client *client);
 
 /* Keeps no reference to `params`. `pending` may be NULL if it is never cancelled. */
