@@ -52,7 +52,9 @@ static void directory_looked(const char *failure, void *context)
 		wait_notice_clear(&server->directory_notice, "the own entry in the service directory");
 		return;
 	}
-	wait_notice_tell(&server->directory_notice, "the own entry in the service directory");
+	/* A directory that does not answer tells for itself. */
+	if (!failure)
+		wait_notice_tell(&server->directory_notice, "the own entry in the service directory");
 	event_add(server->directory_retry, &(struct timeval){ DIRECTORY_RETRY_MS / 1000, DIRECTORY_RETRY_MS % 1000 * 1000 });
 }
 

@@ -9,13 +9,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Backslash, quote and control characters escaped; UTF-8 stays. */
+/* "transport: " and the text: backslash, quote and control characters escaped; UTF-8 stays. */
 static char *quote(const char *text)
 {
-	char *quoted = malloc(4 * strlen(text) + 3), *to = quoted;
+	static const char prefix[] = "\"transport: ";
+	char *quoted = malloc(sizeof(prefix) + 4 * strlen(text) + 2), *to = quoted;
 	if (!quoted)
 		return NULL;
-	*to++ = '"';
+	to = stpcpy(to, prefix);
 	for (; *text; text++) {
 		unsigned char byte = (unsigned char)*text;
 		const char *named = byte == '\n' ? "\\n" : byte == '\r' ? "\\r" : byte == '\t' ? "\\t" : NULL;
@@ -45,7 +46,7 @@ char *grpc_failure_connection(const char *text)
 char *grpc_failure_dial(const char *text)
 {
 	char *result;
-	return asprintf(&result, "transport: Error while dialing %s", text) < 0 ? NULL : result;
+	return asprintf(&result, "Error while dialing %s", text) < 0 ? NULL : result;
 }
 
 char *grpc_failure_call(int status, const char *message)

@@ -4,11 +4,11 @@
  * service print them (protocol page 6.6, 7.7). Pure; every result is malloc'd,
  * NULL without memory. */
 
-/* A connection could not be made: `connection error: desc = "<text>"`, the text
+/* A connection could not be made: `connection error: desc = "transport: <text>"`,
  * quoted as Go's %q does. */
 char *grpc_failure_connection(const char *text);
 
-/* `transport: Error while dialing <text>`. */
+/* `Error while dialing <text>`. */
 char *grpc_failure_dial(const char *text);
 
 /* Whole detail of a channel error: `error sending request: error performing gRPC

@@ -15,7 +15,6 @@
 #include "router/relay_dialer.h"
 
 #include <errno.h>
-#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,6 +29,7 @@ struct peer_connection {
 	struct connector *connector;
 	struct relay_dial *dial;
 	struct grpc_connection *grpc;
+	bool is_doubted; /* its end, if it comes, is not our doing */
 	uint64_t started_ms, idle_since_ms, serial;
 };
 
@@ -109,7 +109,7 @@ static void grpc_closed(struct grpc_connection *grpc, const char *reason, void *
 		attempt_fail(connection, reason);
 		return;
 	}
-	if (connection->state == PEER_READY) {
+	if (connection->state == PEER_READY || connection->is_doubted) {
 		log_debug("connection to %s ended: %s", connection->name, reason);
 		if (is_relayed(connection))
 			learn(connection, relay_trust_note_cut(connection->options.trust, connection->proxy,
@@ -139,8 +139,6 @@ static void transport_ready(int fd_or_error, const char *reason, void *context)
 		free(text);
 		return;
 	}
-	int on = 1;
-	setsockopt(fd_or_error, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	connection->state = PEER_HANDSHAKING;
 	struct grpc_connection_options options = {
 		.fd = fd_or_error,
@@ -209,6 +207,12 @@ void peer_connection_retire(struct peer_connection *connection)
 	grpc_connection_finish(connection->grpc);
 }
 
+void peer_connection_doubt(struct peer_connection *connection)
+{
+	connection->is_doubted = connection->state == PEER_READY;
+	peer_connection_retire(connection);
+}
+
 /* ---- fitness ---- */
 
 bool peer_connection_fits(struct peer_connection *connection, json_t *entry, const struct grpc_server_entry *target)
@@ -237,7 +241,8 @@ static bool is_alive_for_calls(struct peer_connection *connection, uint64_t now_
 
 bool peer_connection_admits(struct peer_connection *connection, uint64_t now_ms)
 {
-	return connection->state == PEER_READY && is_alive_for_calls(connection, now_ms);
+	return connection->state == PEER_READY && grpc_connection_accepts_calls(connection->grpc) &&
+	       is_alive_for_calls(connection, now_ms);
 }
 
 bool peer_connection_is_idle(struct peer_connection *connection, uint64_t now_ms, uint64_t idle_timeout_ms)

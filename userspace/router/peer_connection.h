@@ -39,6 +39,8 @@ int peer_connection_start(const struct peer_connection_options *options, struct 
 void peer_connection_free(struct peer_connection *connection);
 /* No more calls; `lost` comes when the open ones have ended. */
 void peer_connection_retire(struct peer_connection *connection);
+/* The same after it did not take a call: it may be ending by itself. */
+void peer_connection_doubt(struct peer_connection *connection);
 
 enum peer_connection_state peer_connection_state(const struct peer_connection *connection);
 struct grpc_connection *peer_connection_grpc(const struct peer_connection *connection);

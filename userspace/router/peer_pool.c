@@ -127,6 +127,14 @@ static void link_remove(struct link *link)
 	free(link);
 }
 
+/* Its open calls end from inside: they must not find it any more. */
+static void link_close(struct link *link)
+{
+	struct peer_connection *connection = link->connection;
+	link_remove(link);
+	peer_connection_free(connection);
+}
+
 /* ---- ends of waiters ---- */
 
 static void call_end(struct peer_call *call, const struct hyper_response *response, const char *failure)
@@ -175,7 +183,7 @@ static void call_answered(const struct grpc_result *result, void *context)
 	} else if (result->undelivered && !pool->is_cancelled && call->waiter.repetitions < MAX_REPETITIONS) {
 		struct link *link = link_of_serial(call->waiter.peer, call->connection_serial);
 		if (link)
-			peer_connection_retire(link->connection);
+			peer_connection_doubt(link->connection);
 		call->waiter.repetitions++;
 		waiter_place(&call->waiter);
 	} else {
@@ -197,10 +205,8 @@ static void call_start(struct peer_call *call, struct link *link)
 					 (unsigned)(call->deadline_ms - now_ms), call_answered, call);
 	if (error == 0) {
 		call->pool->calls_in_flight++;
-	} else if (error != -EILSEQ && error != -EMSGSIZE && error != -ENOMEM &&
-		   call->waiter.repetitions < MAX_REPETITIONS) {
-		/* The connection takes no calls any more. */
-		peer_connection_retire(link->connection);
+	} else if ((error == -ENOTCONN || error == -ESHUTDOWN) && call->waiter.repetitions < MAX_REPETITIONS) {
+		peer_connection_doubt(link->connection);
 		call->waiter.repetitions++;
 		waiter_place(&call->waiter);
 	} else {
@@ -375,12 +381,10 @@ void peer_pool_release(struct peer_hold *hold, bool at_once)
 	struct link *link = hold->link;
 	if (link) {
 		link->hold = NULL;
-		if (at_once) {
-			peer_connection_free(link->connection);
-			link_remove(link);
-		} else {
+		if (at_once)
+			link_close(link);
+		else
 			peer_connection_retire(link->connection);
-		}
 	} else {
 		struct peer *peer = hold->waiter.peer;
 		struct waiter **at = &peer->queue;
@@ -452,8 +456,7 @@ void peer_pool_cancel(struct peer_pool *pool)
 		while (peer->links) {
 			struct link *link = peer->links;
 			struct peer_hold *hold = link->hold;
-			peer_connection_free(link->connection);
-			link_remove(link);
+			link_close(link);
 			if (hold)
 				hold_end(hold, "the server is stopping");
 		}

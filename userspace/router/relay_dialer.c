@@ -13,7 +13,6 @@
 #include "base/json.h"
 
 #include <errno.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -77,8 +76,6 @@ static void dial_fail(struct relay_dial *dial, int error, const char *reason)
 
 int relay_token_write(int fd, const uint8_t token[RELAY_TOKEN_SIZE])
 {
-	int on = 1;
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	ssize_t written = send(fd, token, RELAY_TOKEN_SIZE, MSG_NOSIGNAL);
 	if (written < 0)
 		return -errno;
