@@ -33,7 +33,7 @@ struct grpc_server_options {
 	void (*called)(struct grpc_call *call, void *context);
 	/* The announced name is among the connection's identities. */
 	void (*reverse_opened)(struct grpc_reverse *reverse, const char *name, void *context);
-	void (*reverse_ended)(struct grpc_reverse *reverse, void *context);
+	void (*reverse_ended)(struct grpc_reverse *reverse, void *context); /* once for each opened one */
 	void *context;
 };
 
@@ -41,6 +41,9 @@ int grpc_server_start(struct event_base *base, const struct grpc_server_options 
 /* No new connections; GOAWAY on the open ones. */
 void grpc_server_stop(struct grpc_server *server);
 size_t grpc_server_open_calls(const struct grpc_server *server);
+/* Ends reverse streams from inside; calls that are not answered yet stay valid
+ * until they are. Allowed in any callback but reverse_ended and a reverse `done`
+ * that this function itself causes. NULL is fine. */
 void grpc_server_free(struct grpc_server *server);
 
 /* Serves a connected socket as if it had been accepted (7.4). Owns `fd` at once,
@@ -56,7 +59,8 @@ void grpc_call_fail(struct grpc_call *call, int status, const char *message);
 /* `response` NULL: `failure` says why (stream ended, deadline, …). */
 typedef void (*grpc_reverse_done)(const struct hyper_response *response, const char *failure, void *context);
 
-/* Queued: a stream carries one request at a time. `timeout_ms` counts from the
+/* -EPIPE: the stream has ended; -ENOBUFS: too many wait; -EILSEQ, -EMSGSIZE, -ENOMEM.
+ * Queued: a stream carries one request at a time. `timeout_ms` counts from the
  * call, waiting included. A request whose answer is late ends the stream (the
  * next answer could not be told apart). `done` is called exactly once, never
  * from inside. */

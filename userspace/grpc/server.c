@@ -1,0 +1,531 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The gRPC server: listener, connections, unary calls (protocol page 6.5, 6.6).
+ *
+ * A connection lives in the server's list from accept until its transport has
+ * failed or the server is freed. A call that was handed to the owner belongs to
+ * the owner until it is answered; it knows whether its stream is still there.
+ * One tick for all connections watches ages, idleness and streams that do not
+ * move. Event loop's thread; an owner may free the server from any callback. */
+#include "grpc/server_private.h"
+
+#include "base/instant.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <event2/listener.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define HANDSHAKE_ACCEPTED_MS 30000u
+#define HANDSHAKE_ADOPTED_MS 120000u /* the other party may come late */
+#define KEEPALIVE_MS 60000u
+#define KEEPALIVE_ANSWER_MS 30000u
+#define PING_DISTANCE_MS 15000u
+#define PING_STRIKES_MAX 2u
+#define IDLE_MS 60000u
+#define AGE_MS (24u * 3600u * 1000u)
+#define AGE_GRACE_MS 60000u
+#define STALL_MS 60000u
+#define TICK_S 5
+#define CONNECTIONS_MAX 4096u
+#define BUFFERED_MAX (256u << 20)
+#define BACKLOG 512
+
+struct grpc_call {
+	struct transport *transport; /* a reference, for the identities */
+	struct stream *stream;       /* NULL: gone */
+	struct server_connection *connection; /* valid while `stream` is */
+	struct hyper_request request;
+	bool has_request;
+};
+
+/* ---- unary calls ---- */
+
+static void free_call(struct grpc_call *call)
+{
+	transport_release(call->transport);
+	hyper_request_clear(&call->request);
+	free(call);
+}
+
+/* The answer is on its way; the call itself is gone. */
+static void answered_closed(struct stream *stream, uint32_t error_code)
+{
+	struct server_connection *connection = stream->owner;
+	(void)error_code;
+
+	connection->server->open_calls--;
+	connection->streams--;
+}
+
+static const struct stream_kind answered_kind = { .closed = answered_closed };
+
+/* The client has left; the owner still works on the answer. */
+static void delivered_closed(struct stream *stream, uint32_t error_code)
+{
+	struct grpc_call *call = stream->owner;
+	(void)error_code;
+
+	call->connection->server->open_calls--;
+	call->connection->streams--;
+	call->stream = NULL;
+	call->connection = NULL;
+}
+
+static const struct stream_kind delivered_kind = { .closed = delivered_closed };
+
+/* Streams that we have refused, until they are closed. */
+static void refused_closed(struct stream *stream, uint32_t error_code)
+{
+	struct server_connection *connection = stream->owner;
+	(void)error_code;
+
+	connection->streams--;
+}
+
+static const struct stream_kind refused_kind = { .closed = refused_closed };
+
+static void refuse_call(struct grpc_call *call, int status, const char *message)
+{
+	struct stream *stream = call->stream;
+
+	stream->kind = &refused_kind;
+	stream->owner = call->connection;
+	stream_end_with_status(stream, status, message);
+	free_call(call);
+}
+
+static void call_message(struct stream *stream, const uint8_t *message, size_t size)
+{
+	struct grpc_call *call = stream->owner;
+
+	if (call->has_request) {
+		refuse_call(call, GRPC_STATUS_INTERNAL, "more than one request message");
+		return;
+	}
+	int error = grpc_request_decode(message, size, &call->request);
+
+	if (error)
+		refuse_call(call, grpc_status_of_errno(error), "grpc: the request cannot be decoded");
+	else
+		call->has_request = true;
+}
+
+static void call_broken(struct stream *stream, int error)
+{
+	char message[96] = "grpc: the request is not a gRPC message";
+
+	if (error == -EMSGSIZE)
+		snprintf(message, sizeof(message), "grpc: received message larger than max (%u)", GRPC_MESSAGE_MAX);
+	else if (error == -EOPNOTSUPP)
+		snprintf(message, sizeof(message), "grpc: compressed messages are not supported");
+	else if (error == -ENOBUFS)
+		snprintf(message, sizeof(message), "grpc: too many requests are under way");
+	refuse_call(stream->owner, grpc_status_of_errno(error), message);
+}
+
+static void call_ended(struct stream *stream)
+{
+	struct grpc_call *call = stream->owner;
+	struct grpc_server *server = call->connection->server;
+
+	if (!call->has_request) {
+		refuse_call(call, GRPC_STATUS_INTERNAL, "the request has no message");
+		return;
+	}
+	stream->kind = &delivered_kind;
+	server->open_calls++;
+	server->options.called(call, server->options.context);
+}
+
+static void call_closed(struct stream *stream, uint32_t error_code)
+{
+	struct grpc_call *call = stream->owner;
+	(void)error_code;
+
+	call->connection->streams--;
+	free_call(call);
+}
+
+static const struct stream_kind call_kind = {
+	.message = call_message,
+	.broken = call_broken,
+	.ended = call_ended,
+	.closed = call_closed,
+};
+
+const struct hyper_request *grpc_call_request(const struct grpc_call *call)
+{
+	return &call->request;
+}
+
+const struct peer_identities *grpc_call_identities(const struct grpc_call *call)
+{
+	return &call->transport->identities;
+}
+
+void grpc_call_fail(struct grpc_call *call, int status, const char *message)
+{
+	if (call->stream) {
+		call->stream->kind = &answered_kind;
+		call->stream->owner = call->connection;
+		stream_end_with_status(call->stream, status, message);
+	}
+	free_call(call);
+}
+
+void grpc_call_respond(struct grpc_call *call, const struct hyper_response *response)
+{
+	uint8_t *frame;
+	size_t size;
+	int error;
+
+	if (!call->stream) {
+		free_call(call);
+		return;
+	}
+	error = grpc_response_frame(response, &frame, &size);
+	if (!error)
+		error = stream_send(call->stream, frame, size);
+	if (error)
+		grpc_call_fail(call, grpc_status_of_errno(error),
+			       error == -EMSGSIZE ? "the response is too large or too deep" : "the response cannot be sent");
+	else
+		grpc_call_fail(call, GRPC_STATUS_OK, NULL);
+}
+
+/* ---- new streams ---- */
+
+static void accept_call(struct server_connection *connection, struct stream *stream)
+{
+	struct grpc_call *call = calloc(1, sizeof(*call));
+
+	if (!call) {
+		stream_end_with_status(stream, GRPC_STATUS_RESOURCE_EXHAUSTED, "no memory");
+		return;
+	}
+	call->transport = transport_hold(connection->transport);
+	call->stream = stream;
+	call->connection = connection;
+	stream->kind = &call_kind;
+	stream->owner = call;
+}
+
+static void inbound_headers(struct stream *stream)
+{
+	struct server_connection *connection = stream->owner;
+	const char *path = stream->head.path;
+
+	stream->kind = &refused_kind;
+	if (!stream->head.is_post || !stream->head.is_grpc)
+		stream_reset(stream, NGHTTP2_PROTOCOL_ERROR);
+	else if (!strcmp(path, "/Hyper/Call"))
+		accept_call(connection, stream);
+	else if (!strcmp(path, "/Hyper/ServerCall"))
+		reverse_accept(connection, stream);
+	else
+		stream_end_with_status(stream, GRPC_STATUS_UNIMPLEMENTED,
+				       strncmp(path, "/Hyper/", 7) ? "unknown service" : "unknown method for service Hyper");
+}
+
+static const struct stream_kind inbound_kind = { .headers = inbound_headers, .closed = refused_closed };
+
+static void connection_stream_begun(struct stream *stream, void *owner)
+{
+	struct server_connection *connection = owner;
+
+	stream->kind = &inbound_kind;
+	stream->owner = connection;
+	connection->streams++;
+}
+
+/* ---- connections ---- */
+
+static void connection_stream_gone(void *owner)
+{
+	struct server_connection *connection = owner;
+
+	if (!connection->streams)
+		connection->idle_since_ms = clock_now_ms();
+}
+
+static void connection_settled(void *owner)
+{
+	struct server_connection *connection = owner;
+	const struct peer_identities *identities = &connection->transport->identities;
+
+	connection->idle_since_ms = clock_now_ms();
+	log_debug("gRPC server %s: %s connected from %s", connection->server->name,
+		  identities->count ? identities->items[0].name : "?", connection->transport->peer);
+	if (connection->server->is_stopped)
+		transport_drain(connection->transport);
+}
+
+static void connection_pinged(void *owner)
+{
+	struct server_connection *connection = owner;
+	struct transport *transport = connection->transport;
+	uint64_t now = clock_now_ms(), last = connection->last_ping_ms;
+
+	connection->last_ping_ms = now;
+	if (transport->was_data_sent) {
+		transport->was_data_sent = false;
+		connection->ping_strikes = 0;
+		return;
+	}
+	if (last && now < last + PING_DISTANCE_MS && ++connection->ping_strikes > PING_STRIKES_MAX)
+		transport_terminate(transport, NGHTTP2_ENHANCE_YOUR_CALM, "too_many_pings");
+}
+
+static void free_connection(struct server_connection *connection)
+{
+	LIST_REMOVE(connection, link);
+	connection->server->connection_count--;
+	transport_close(connection->transport);
+	free(connection);
+}
+
+static void connection_failed(const char *reason, void *owner)
+{
+	struct server_connection *connection = owner;
+	const struct transport *transport = connection->transport;
+
+	/* A settled peer that goes is nothing to report. */
+	if (transport->is_settled && strncmp(reason, "protocol error", 14))
+		log_debug("gRPC server %s: connection from %s ended: %s", connection->server->name, transport->peer, reason);
+	else
+		log_warning("gRPC server %s: connection from %s refused: %s", connection->server->name, transport->peer,
+			    reason);
+	free_connection(connection);
+}
+
+static const struct transport_handlers connection_handlers = {
+	.settled = connection_settled,
+	.stream_begun = connection_stream_begun,
+	.stream_gone = connection_stream_gone,
+	.pinged = connection_pinged,
+	.failed = connection_failed,
+};
+
+static uint64_t random_age_ms(void)
+{
+	uint32_t random = 0;
+
+	if (getentropy(&random, sizeof(random)))
+		random = (uint32_t)clock_now_ns();
+	/* 24 h, and up to 10 % more or less. */
+	return AGE_MS - AGE_MS / 10 + random % (AGE_MS / 5);
+}
+
+static int serve(struct grpc_server *server, int fd, bool is_adopted)
+{
+	const struct transport_options options = {
+		.fd = fd,
+		.tls = server->options.tls,
+		.is_server = true,
+		.identifier = server->options.identifier,
+		.handshake_timeout_ms = is_adopted ? HANDSHAKE_ADOPTED_MS : HANDSHAKE_ACCEPTED_MS,
+		.keepalive_ms = KEEPALIVE_MS,
+		.keepalive_answer_ms = KEEPALIVE_ANSWER_MS,
+		.shared_buffered = &server->buffered,
+		.shared_buffered_max = BUFFERED_MAX,
+	};
+	struct server_connection *connection;
+
+	if (server->is_stopped || server->connection_count >= CONNECTIONS_MAX) {
+		close(fd);
+		return server->is_stopped ? -ESHUTDOWN : -EMFILE;
+	}
+	connection = calloc(1, sizeof(*connection));
+	if (!connection) {
+		close(fd);
+		return -ENOMEM;
+	}
+	connection->server = server;
+	connection->age_limit_ms = clock_now_ms() + random_age_ms();
+	int error = transport_start(server->base, &options, &connection_handlers, connection, &connection->transport);
+
+	if (error) {
+		free(connection);
+		return error;
+	}
+	LIST_INSERT_HEAD(&server->connections, connection, link);
+	server->connection_count++;
+	return 0;
+}
+
+int grpc_server_adopt(struct grpc_server *server, int fd)
+{
+	return serve(server, fd, true);
+}
+
+static void check_streams(struct server_connection *connection, uint64_t now)
+{
+	struct stream *stream, *next;
+
+	for (stream = LIST_FIRST(&connection->transport->streams); stream; stream = next) {
+		next = LIST_NEXT(stream, link);
+		if (now < stream->progress_ms + STALL_MS)
+			continue;
+		/* While the owner works on an answer nothing moves, and that is fine. */
+		if (stream->kind == &reverse_kind)
+			reverse_check_stall(stream, now);
+		else if (stream->kind != &delivered_kind)
+			stream_reset(stream, NGHTTP2_CANCEL);
+	}
+}
+
+static void tick(evutil_socket_t fd, short events, void *context)
+{
+	struct grpc_server *server = context;
+	uint64_t now = clock_now_ms();
+	struct server_connection *connection;
+	(void)fd;
+	(void)events;
+
+	/* Nothing here calls the owner or frees a connection: all of it takes effect with a later turn. */
+	LIST_FOREACH(connection, &server->connections, link) {
+		if (!connection->transport->is_settled)
+			continue;
+		check_streams(connection, now);
+		if (connection->drain_end_ms) {
+			if (now >= connection->drain_end_ms)
+				transport_fail(connection->transport, "grace period is over");
+		} else if (now >= connection->age_limit_ms ||
+			   (!connection->streams && now >= connection->idle_since_ms + IDLE_MS)) {
+			connection->drain_end_ms = now + AGE_GRACE_MS;
+			transport_drain(connection->transport);
+		}
+	}
+}
+
+/* ---- listener ---- */
+
+static void accept_connection(struct evconnlistener *listener, evutil_socket_t fd, struct sockaddr *address, int length,
+			      void *context)
+{
+	struct grpc_server *server = context;
+	char peer[ADDRESS_TEXT_SIZE];
+	int error;
+	(void)listener;
+	(void)length;
+
+	if (!rate_limiter_admit(server->options.limiter, address, (int64_t)time(NULL))) {
+		log_warning("gRPC server %s: connection from %s refused: rate limit", server->name,
+			    address_format(address, peer));
+		close(fd);
+		return;
+	}
+	error = serve(server, fd, false);
+	if (error)
+		log_warning("gRPC server %s: connection from %s refused: %s", server->name, address_format(address, peer),
+			    strerror(-error));
+}
+
+static void accept_failed(struct evconnlistener *listener, void *context)
+{
+	struct grpc_server *server = context;
+	const struct timeval pause = { 0, 200000 };
+
+	/* Mostly no descriptors: the connection stays in the queue, and polling on would spin. */
+	log_warning("gRPC server %s: cannot accept: %s", server->name, strerror(errno));
+	evconnlistener_disable(listener);
+	event_add(server->resume_listening, &pause);
+}
+
+static void resume(evutil_socket_t fd, short events, void *context)
+{
+	struct grpc_server *server = context;
+	(void)fd;
+	(void)events;
+
+	if (server->listener)
+		evconnlistener_enable(server->listener);
+}
+
+static int start_listening(struct grpc_server *server)
+{
+	int fd = address_listen(server->options.bind_address, false, BACKLOG);
+
+	if (fd < 0)
+		return fd;
+	server->listener = evconnlistener_new(server->base, accept_connection, server,
+					      LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, fd);
+	if (!server->listener) {
+		close(fd);
+		return -ENOMEM;
+	}
+	evconnlistener_set_error_cb(server->listener, accept_failed);
+	return 0;
+}
+
+int grpc_server_start(struct event_base *base, const struct grpc_server_options *options, struct grpc_server **result)
+{
+	const struct timeval interval = { TICK_S, 0 };
+	struct grpc_server *server = calloc(1, sizeof(*server));
+	int error = -ENOMEM;
+
+	if (!server)
+		return -ENOMEM;
+	server->base = base;
+	server->options = *options;
+	LIST_INIT(&server->connections);
+	server->name = strdup(options->name ? options->name : "");
+	server->tick = event_new(base, -1, EV_PERSIST, tick, server);
+	server->resume_listening = event_new(base, -1, 0, resume, server);
+	if (!server->name || !server->tick || !server->resume_listening || event_add(server->tick, &interval))
+		goto fail;
+	error = options->bind_address ? start_listening(server) : 0;
+	if (error)
+		goto fail;
+	*result = server;
+	return 0;
+fail:
+	grpc_server_free(server);
+	return error;
+}
+
+void grpc_server_stop(struct grpc_server *server)
+{
+	uint64_t now = clock_now_ms();
+	struct server_connection *connection;
+
+	if (server->is_stopped)
+		return;
+	server->is_stopped = true;
+	if (server->listener)
+		evconnlistener_free(server->listener);
+	server->listener = NULL;
+	LIST_FOREACH(connection, &server->connections, link) {
+		connection->drain_end_ms = now + AGE_GRACE_MS;
+		if (connection->transport->is_settled)
+			transport_drain(connection->transport);
+		else
+			transport_fail(connection->transport, "the server stops");
+	}
+}
+
+size_t grpc_server_open_calls(const struct grpc_server *server)
+{
+	return server->open_calls;
+}
+
+void grpc_server_free(struct grpc_server *server)
+{
+	if (!server)
+		return;
+	server->is_stopped = true;
+	while (!LIST_EMPTY(&server->connections))
+		free_connection(LIST_FIRST(&server->connections));
+	if (server->listener)
+		evconnlistener_free(server->listener);
+	if (server->tick)
+		event_free(server->tick);
+	if (server->resume_listening)
+		event_free(server->resume_listening);
+	free(server->name);
+	free(server);
+}

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+/* What server.c and server_reverse.c share. */
+#include "grpc/server.h"
+#include "grpc/transport.h"
+
+struct server_connection {
+	LIST_ENTRY(server_connection) link;
+	struct grpc_server *server;
+	struct transport *transport;
+	size_t streams;
+	uint64_t age_limit_ms;  /* when it is told to go away for its age */
+	uint64_t idle_since_ms; /* meaningless while there are streams */
+	uint64_t drain_end_ms;  /* 0: not draining */
+	uint64_t last_ping_ms;
+	unsigned ping_strikes;
+};
+
+struct grpc_server {
+	struct event_base *base;
+	struct grpc_server_options options;
+	char *name;
+	struct evconnlistener *listener;
+	struct event *tick, *resume_listening;
+	LIST_HEAD(, server_connection) connections;
+	size_t connection_count, open_calls, buffered;
+	bool is_stopped;
+};
+
+/* A ServerCall stream was opened; takes the stream over. */
+void reverse_accept(struct server_connection *connection, struct stream *stream);
+/* Its announcement has not come in time, or its peer does not take a request. */
+void reverse_check_stall(struct stream *stream, uint64_t now_ms);
+extern const struct stream_kind reverse_kind;
