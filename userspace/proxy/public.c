@@ -8,8 +8,6 @@
  * p2pctl can still look and a second signal can still end it all. */
 #include "proxy/public.h"
 
-#include "base/address.h"
-#include "base/cleanup.h"
 #include "base/daemon.h"
 #include "base/instant.h"
 #include "base/log.h"
@@ -18,6 +16,7 @@
 #include "proxy/control.h"
 #include "proxy/endpoint.h"
 #include "proxy/ending.h"
+#include "proxy/residency.h"
 
 #include <errno.h>
 #include <malloc.h>
@@ -51,21 +50,9 @@ struct public_proxy {
 	unsigned flush_steps;
 };
 
-static bool check_address(const char *key, const char *text)
-{
-	_free_ char *host = NULL;
-	uint16_t port;
-
-	if (address_split(text, &host, &port) == 0)
-		return true;
-	log_error("settings: public.%s: \"%s\" is not host:port", key, text);
-	return false;
-}
-
 bool public_proxy_check(const struct proxy_settings *settings)
 {
 	const struct public_proxy_settings *public = settings->public_proxy;
-	bool is_fine = true;
 
 	if (!public) {
 		log_error("settings: there is no `public` section");
@@ -73,11 +60,9 @@ bool public_proxy_check(const struct proxy_settings *settings)
 	}
 	if (public->datastore.type == DATASTORE_REDIS) {
 		log_error("settings: public.datastore: type redis is not in this version; use type file");
-		is_fine = false;
+		return false;
 	}
-	is_fine &= check_address("internal_bind_address", public->internal_bind_address);
-	is_fine &= check_address("internal_endpoint", public->internal_endpoint);
-	return is_fine;
+	return true;
 }
 
 /* From a worker's thread. */
@@ -286,7 +271,7 @@ int public_proxy_run(const struct proxy_settings *settings)
 		log_info("public proxy %s: parties are joined on %s (peers are told %s), %u workers", proxy.settings->name,
 			 endpoint_address(proxy.endpoint), proxy.settings->internal_endpoint,
 			 relay_worker_count(proxy.relay));
-		malloc_trim(0); /* what probing and loading took */
+		residency_trim();
 		event_base_dispatch(proxy.base);
 	}
 	release(&proxy, !error);
