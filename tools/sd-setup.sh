@@ -13,6 +13,7 @@ more=$dir/directory/${SD:-default}
 [ -d "$more" ] || { echo "sd-setup: there is no $more" >&2; exit 1; }
 command -v hyper >/dev/null || { echo "sd-setup: hyper is not on PATH: make, then eval \"\$(make env)\"" >&2; exit 1; }
 export HYPER_SETTINGS="$dir/roles/hd-1"
+hyper sd get-entries >/dev/null || { echo "sd-setup: sd cannot be asked" >&2; exit 1; }
 reset=--reset
 for file in "$dir"/directory/*.json "$more"/*.json; do
 	[ -f "$file" ] || continue

@@ -277,7 +277,8 @@ static bool submit_file(const struct arguments *arguments, const struct hyper_se
 	}
 	if (sd_client_create(&settings->directory, arguments->wait_ms, &client))
 		return false;
-	if (sd_client_directory(client) && (tip = ask_tip(client)))
+	/* A reset is also the way out when the present records do not verify any more. */
+	if ((arguments->reset || sd_client_directory(client)) && (tip = ask_tip(client)))
 		signed_records = sign_records(signing, records, arguments->reset ? "" : tip);
 	if (signed_records)
 		fine = submit(client, signed_records, tip);

@@ -35,7 +35,6 @@ static void stop(void *context)
 {
 	struct directory_server *sd = context;
 
-	log_info("stopping");
 	jsonrpc_server_stop(sd->server);
 	look_for_open_calls(-1, 0, sd);
 }
