@@ -2,6 +2,46 @@
 /* Reverse streams between our server and our client over loopback. */
 #include "grpc_pair.h"
 
+static void requested(struct grpc_reverse_request *request, void *context)
+{
+	struct pair *pair = context;
+
+	assert_string_equal(grpc_reverse_request_identities(request)->items[0].name, "callee");
+	if (pair->frees_when_requested) {
+		struct grpc_connection *connection = pair->connection;
+
+		pair->connection = NULL;
+		grpc_connection_free(connection);
+		answer_request(request);
+	} else if (pair->holds_requests) {
+		pair->requests[pair->request_count++] = request;
+	} else {
+		answer_request(request);
+	}
+}
+
+static void ended(struct grpc_connection *connection, const char *reason, void *context)
+{
+	struct pair *pair = context;
+
+	assert_ptr_equal(connection, pair->connection);
+	snprintf(pair->reverse_reason, sizeof(pair->reverse_reason), "%s", reason);
+}
+
+static void reverse_done(const struct hyper_response *response, const char *failure, void *context)
+{
+	struct pair *pair = context;
+
+	if (response) {
+		pair->reverse_answers++;
+		json_decref(pair->reverse_result);
+		pair->reverse_result = json_incref(response->result);
+	} else {
+		pair->reverse_failures++;
+		snprintf(pair->reverse_failure, sizeof(pair->reverse_failure), "%s", failure);
+	}
+}
+
 static int send_reverse(struct pair *pair, const char *text, unsigned timeout_ms)
 {
 	struct hyper_request request = {
