@@ -8,6 +8,7 @@ import pytest
 from stack import ALL, BIN, TOP, wait_until
 
 VECTOR = json.loads((TOP / "tests" / "vectors" / "ping-answer.json").read_text())
+VECTOR["result"]["version"] = "development"  # the recording was made with a marked build
 
 
 def shape(value, key=None):
