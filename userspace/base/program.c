@@ -191,9 +191,20 @@ static int print_topic(const struct program *program, int argc, char **argv)
 	return shown ? EXIT_FINE : no_topic(argv[best]);
 }
 
-static int check_settings(const struct program *program, const char *search_path)
+/* As the program's own loading; keys that are missing because no file was named
+ * at all are explained. */
+static void *load_settings(const struct program *program, const char *search_path)
 {
 	void *settings = program->load_settings(search_path);
+
+	if (!settings && !*search_path)
+		log_error("%s is not set: it names the settings files", program->settings_env);
+	return settings;
+}
+
+static int check_settings(const struct program *program, const char *search_path)
+{
+	void *settings = load_settings(program, search_path);
 
 	if (!settings)
 		return EXIT_FAILED;
@@ -221,7 +232,7 @@ static int run_command(const struct program *program, const struct program_comma
 			return check_settings(program, search_path ? search_path : "");
 	}
 	if (command->reads_settings) {
-		settings = program->load_settings(search_path ? search_path : "");
+		settings = load_settings(program, search_path ? search_path : "");
 		if (!settings)
 			return EXIT_FAILED;
 	}
