@@ -83,16 +83,23 @@ static void answer_waiters(struct api_directory *directory, const char *failure,
 	}
 }
 
+/* The next background refresh: when the data gets old, if somebody cares. */
+static void plan_refresh(struct api_directory *directory)
+{
+	uint64_t now = clock_now_ms(), due = directory->attempt_ms + directory->cache_ms;
+
+	if (!directory->cache_ms || now - directory->asked_ms >= ACTIVE_FOR_MS || evtimer_pending(directory->timer, NULL))
+		return;
+	arm(directory, due > now ? due - now : directory->cache_ms);
+}
+
 static void end_update(struct api_directory *directory, const char *failure)
 {
-	uint64_t now = clock_now_ms();
-
 	directory->updating = false;
-	if (!directory->loaded)
+	if (directory->loaded)
+		plan_refresh(directory);
+	else
 		arm(directory, RETRY_UNLOADED_MS);
-	else if (directory->cache_ms && now - directory->asked_ms < ACTIVE_FOR_MS)
-		arm(directory, directory->cache_ms + directory->attempt_ms > now ? directory->cache_ms + directory->attempt_ms - now
-										 : directory->cache_ms);
 	answer_waiters(directory, failure, true);
 }
 
@@ -120,7 +127,6 @@ static void handle_no_answer(struct api_directory *directory, const char *why)
 	else
 		awaited = NULL;
 	if (directory->loaded && clock_now_ms() - directory->attempt_ms >= PATIENCE_MS) {
-		log_warning("%s cannot be asked: %s", directory->name, why);
 		end_update(directory, directory->reason);
 		return;
 	}
@@ -292,6 +298,8 @@ void api_directory_refresh(struct api_directory *directory, directory_ready read
 	} else {
 		if (age > directory->cache_ms && !directory->updating)
 			start_update(directory);
+		else if (!directory->updating)
+			plan_refresh(directory);
 		ready(NULL, context);
 	}
 }
