@@ -13,7 +13,7 @@ import pytest
 
 import hyperproto as proto
 from peers import PythonA, dial_relay
-from stack import ALL, BIN, COMMANDS, is_listening, wait_until
+from stack import ALL, BIN, COMMANDS, wait_until
 
 PORTS = {"hd-1": 5555, "hd-2": 3334, "proxy-hyper": 5544, "proxy": 6655, "sd": 3322}
 

@@ -3,7 +3,10 @@
 import base64
 import json
 import re
+import subprocess
 
+
+import pytest
 
 import hyperproto as proto
 from peers import JsonRpcServer, PythonB, dial_relay
