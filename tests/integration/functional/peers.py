@@ -28,10 +28,12 @@ def pump(source, target):
         target.shutdown(socket.SHUT_WR)
     except OSError:
         for one in (source, target):
-            try:
-                one.close()
-            except OSError:
-                pass
+            # Closing alone sends nothing while the other thread still reads from it.
+            for end in (lambda: one.shutdown(socket.SHUT_RDWR), one.close):
+                try:
+                    end()
+                except OSError:
+                    pass
 
 
 def bridge(one, other):
