@@ -158,7 +158,6 @@ static void stop_look_fired(evutil_socket_t fd, short events, void *context)
 static void server_stop(void *context)
 {
 	struct hyper_server *server = context;
-	log_info("stopping");
 	server->is_stopping = true;
 	server->stop_deadline_ms = clock_now_ms() + STOP_DEADLINE_MS;
 	event_del(server->directory_retry);
