@@ -28,6 +28,7 @@
 #define ASK_MARGIN_MS 5000 /* the call's own timeout comes first */
 #define FLUSH_STEP_MS 20
 #define FLUSH_STEPS 50
+#define CHORES_PERIOD_S 10
 #define WORKER_STACK_BYTES (256 * 1024)
 
 struct public_proxy {
@@ -48,6 +49,8 @@ struct public_proxy {
 	int stopped_fd; /* eventfd: relay_stop() is through */
 	struct event *stopped, *flush;
 	unsigned flush_steps;
+	struct event *chores;
+	uint64_t trimmed_tickets; /* issued when memory was given back */
 };
 
 bool public_proxy_check(const struct proxy_settings *settings)
@@ -136,6 +139,24 @@ static void start_control(struct public_proxy *proxy, const struct control_setti
 			  strerror(-error));
 }
 
+/* What can wait: telling of lines that were held back, and giving memory back
+ * once, when there has been work and there is none left. */
+static void do_chores(evutil_socket_t fd, short events, void *context)
+{
+	struct public_proxy *proxy = context;
+	struct broker_totals tickets;
+	struct relay_totals pairs;
+
+	(void)fd, (void)events;
+	refusals_flush(proxy->refusals);
+	broker_totals(proxy->broker, &tickets);
+	relay_totals(proxy->relay, &pairs);
+	if (tickets.open > 0 || pairs.pairs_live > 0 || tickets.issued == proxy->trimmed_tickets)
+		return;
+	proxy->trimmed_tickets = tickets.issued;
+	residency_trim();
+}
+
 static void flushed(evutil_socket_t fd, short events, void *context)
 {
 	struct public_proxy *proxy = context;
@@ -187,8 +208,9 @@ static int prepare_stop(struct public_proxy *proxy)
 		return -errno;
 	proxy->stopped = event_new(proxy->base, proxy->stopped_fd, EV_READ, relay_stopped, proxy);
 	proxy->flush = evtimer_new(proxy->base, flushed, proxy);
+	proxy->chores = event_new(proxy->base, -1, EV_PERSIST, do_chores, proxy);
 	proxy->signals = daemon_watch_signals(proxy->base, stop, proxy);
-	if (!proxy->stopped || !proxy->flush || !proxy->signals || event_add(proxy->stopped, NULL))
+	if (!proxy->stopped || !proxy->flush || !proxy->chores || !proxy->signals || event_add(proxy->stopped, NULL))
 		return -ENOMEM;
 	return 0;
 }
@@ -203,6 +225,8 @@ static int start(struct public_proxy *proxy, const struct proxy_settings *settin
 		error = start_brokering(proxy);
 	if (!error)
 		start_control(proxy, &settings->control);
+	if (!error && event_add(proxy->chores, &(struct timeval){.tv_sec = CHORES_PERIOD_S}))
+		error = -ENOMEM;
 	return error;
 }
 
@@ -234,6 +258,8 @@ static void release(struct public_proxy *proxy, bool was_stopped)
 	daemon_signals_free(proxy->signals);
 	if (proxy->flush)
 		event_free(proxy->flush);
+	if (proxy->chores)
+		event_free(proxy->chores);
 	if (proxy->stopped)
 		event_free(proxy->stopped);
 	if (proxy->stopped_fd >= 0)

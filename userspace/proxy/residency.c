@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What a proxy keeps resident while it is idle. Loading kernel programs,
  * probing, certificates and relocation touch several megabytes of library code
- * and heap once. Free heap goes back to the kernel, and so do mapped pages of
+ * and heap once; so does the first work after a pause. Free heap goes back to the kernel, and so do mapped pages of
  * files that nobody has changed: they come back from the page cache, one by
  * one, when they are used again. Mappings with private changes (relocated data)
  * are never touched: their pages exist nowhere else. */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-/* Gives memory back that only the start needed. */
+/* Gives memory back that is not in use. */
 
-/* Call it once, when everything has been loaded and started. */
+/* For the end of the start, and for the end of work. Takes about a millisecond. */
 void residency_trim(void);
