@@ -119,8 +119,6 @@ static void requested(struct grpc_reverse_request *request, void *context)
 
 	peer_tell(json_pack("{s:s, s:s, s:s, s:s}", "event", "requested", "method", got->method, "id", got->id, "client",
 			    got->client_name));
-	if (strstr(got->method, "hold"))
-		return;
 	if (strstr(got->method, "error"))
 		grpc_reverse_answer(request, &(struct hyper_response){ .id = got->id, .has_error = true, .code = 404,
 								      .message = (char *)"no matching client found" });

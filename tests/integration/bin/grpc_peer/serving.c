@@ -12,8 +12,11 @@
 #include <sys/socket.h>
 
 #define STREAMS_MAX 64
+#define HELD_MAX 4096
 
 static struct grpc_server *server;
+static struct grpc_call *held[HELD_MAX];
+static size_t held_count;
 static struct {
 	struct grpc_reverse *reverse;
 	char name[64];
@@ -93,8 +96,11 @@ static void called(struct grpc_call *call, void *context)
 		forward(call);
 	} else if (!strcmp(word, "echo")) {
 		grpc_call_respond(call, &(struct hyper_response){ .id = request->id, .result = request->params });
+	} else if (held_count < HELD_MAX) {
+		held[held_count++] = call; /* "hold": answered at the end */
+	} else {
+		grpc_call_fail(call, GRPC_STATUS_UNAVAILABLE, "too many calls are held");
 	}
-	/* "hold": never answered; the program's end frees the memory. */
 }
 
 static void reverse_opened(struct grpc_reverse *reverse, const char *name, void *context)
@@ -168,5 +174,7 @@ void serving_command(const char *verb, const json_t *command)
 
 void serving_finish(void)
 {
+	while (held_count)
+		grpc_call_fail(held[--held_count], GRPC_STATUS_UNAVAILABLE, "the end");
 	grpc_server_free(server);
 }
