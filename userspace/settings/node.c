@@ -25,8 +25,8 @@ void settings_report_to_log(bool is_error, const char *file, unsigned line, cons
 		log_write(level, "settings: %s", text);
 }
 
-static void report(struct reading *reading, bool is_error, const char *file, unsigned line, const char *format,
-		   va_list arguments)
+__attribute__((format(printf, 5, 0))) static void report(struct reading *reading, bool is_error, const char *file,
+							 unsigned line, const char *format, va_list arguments)
 {
 	_free_ char *text = NULL;
 

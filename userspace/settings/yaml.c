@@ -259,8 +259,9 @@ static struct setting *compose_scalar(struct composer *composer, const yaml_even
 static struct setting *compose(struct composer *composer, yaml_event_t *event);
 
 /* Reads the next node; NULL at the end of the collection (*ended) or after a
- * report. */
-static struct setting *compose_next(struct composer *composer, bool *ended, bool *is_merge_key)
+ * report. With `is_merge` it is a key: an unquoted one such as 5, on or y means
+ * its text, whatever else YAML 1.1 takes it for. */
+static struct setting *compose_next(struct composer *composer, bool *ended, bool *is_merge)
 {
 	struct setting *node = NULL;
 	yaml_event_t event;
@@ -268,12 +269,16 @@ static struct setting *compose_next(struct composer *composer, bool *ended, bool
 	*ended = false;
 	if (!next_event(composer, &event))
 		return NULL;
-	if (event.type == YAML_SEQUENCE_END_EVENT || event.type == YAML_MAPPING_END_EVENT) {
+	if (event.type == YAML_SEQUENCE_END_EVENT || event.type == YAML_MAPPING_END_EVENT)
 		*ended = true;
-	} else {
-		*is_merge_key = event.type == YAML_SCALAR_EVENT && event.data.scalar.plain_implicit &&
-				!strcmp((const char *)event.data.scalar.value, "<<");
+	else
 		node = compose(composer, &event);
+	if (node && is_merge && event.type == YAML_SCALAR_EVENT && *event.data.scalar.value) {
+		const char *text = (const char *)event.data.scalar.value;
+
+		*is_merge = event.data.scalar.plain_implicit && !strcmp(text, "<<");
+		node->type = SETTING_STRING;
+		node->string = arena_copy(&composer->reading->tree->arena, text, strlen(text));
 	}
 	yaml_event_delete(&event);
 	return node;
@@ -304,22 +309,22 @@ bad:
 static bool compose_members(struct composer *composer, struct setting *map)
 {
 	struct setting *merges = NULL;
-	bool ended, is_merge, ignored;
+	bool ended;
 
 	for (;;) {
+		bool is_merge = false;
 		struct setting *key = compose_next(composer, &ended, &is_merge), *value;
 
 		if (ended)
 			break;
 		if (!key)
 			return false;
-		value = compose_next(composer, &ended, &ignored);
+		value = compose_next(composer, &ended, NULL);
 		if (!value)
 			return false;
 		if (key->type != SETTING_STRING) {
 			reading_error(composer->reading, key->file, key->line,
-				      "a key must be text, this one is %s: put it in quotes",
-				      setting_type_name(key->type));
+				      "a key must be text, this one is %s", setting_type_name(key->type));
 			return false;
 		}
 		if (is_merge) {
@@ -344,10 +349,10 @@ static bool compose_members(struct composer *composer, struct setting *map)
 
 static bool compose_items(struct composer *composer, struct setting *list)
 {
-	bool ended, ignored;
+	bool ended;
 
 	for (;;) {
-		struct setting *item = compose_next(composer, &ended, &ignored);
+		struct setting *item = compose_next(composer, &ended, NULL);
 
 		if (ended)
 			return true;
