@@ -23,11 +23,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* A plain pair's send buffer until this much was copied: a reader that never
- * reads gets no more. Then the kernel's own tuning takes over. */
-#define PLAIN_BUFFER_FIRST_BYTES (128 << 10)
-#define PLAIN_UNLOCK_AFTER_BYTES (1ull << 20)
-
 static void reset_and_close(int fd)
 {
 	struct linger at_once = { .l_onoff = 1 };
@@ -126,13 +121,8 @@ void pair_pump(struct side *side)
 	} else {
 		copy_pump(side);
 	}
-	if (!pair->over && !pair->gated && !side->unlocked && side->copied > PLAIN_UNLOCK_AFTER_BYTES) {
-		int none = 0;
-
-		side->unlocked = true;
-		if (pair->worker->relay->unlocks_buffers)
-			setsockopt(side_other(side)->watch.fd, SOL_SOCKET, SO_BUF_LOCK, &none, sizeof none);
-	}
+	if (!pair->over)
+		buffers_note_moved(side);
 }
 
 /* ---- beginning ---- */
@@ -214,13 +204,9 @@ int pair_start(struct worker *worker, const struct relay_party parties[2], uint6
 	for (unsigned i = 0; i < 2; i++) {
 		struct side *side = &pair->sides[i];
 
-		if (pair->gated) {
+		buffers_begin(side);
+		if (pair->gated)
 			prepare_gate(side);
-		} else if (relay->unlocks_buffers) {
-			int bytes = PLAIN_BUFFER_FIRST_BYTES;
-
-			setsockopt(side->watch.fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
-		}
 	}
 	for (unsigned i = 0; i < 2; i++) {
 		struct side *side = &pair->sides[i];

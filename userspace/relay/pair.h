@@ -55,6 +55,7 @@ struct side {
 	bool drained;                /* gate closed: all redirected bytes stand in the target's TCP queue */
 	bool moving;                 /* gate closed: in flight fell to half the credit */
 	bool unlocked;               /* plain: the kernel tunes the target's send buffer */
+	bool receive_fixed;          /* the receive buffer can be no larger */
 	bool pressed;                /* its credit or its pile ran full since it was last raised */
 	uint32_t hold_offset, hold_length;
 	char *hold; /* bytes read and not yet written; CHUNK_BYTES, from the worker's pool */
@@ -62,6 +63,8 @@ struct side {
 	uint32_t pipe_bytes;
 	uint32_t tick_ns;       /* last timer */
 	uint32_t closings_seen; /* by credit and pile */
+	uint32_t receive_bytes; /* buffer that this side's socket has now; 0: the kernel tunes it */
+	uint64_t receive_mark;  /* bytes moved at the last sweep */
 	/* Counters: TCP bytes. */
 	uint64_t read_before; /* before the insertion, by whomever */
 	uint64_t read;        /* since the insertion */
@@ -150,6 +153,12 @@ ssize_t copy_give(struct side *side, const char *bytes, size_t size);
 bool copy_reserve(struct side *side);
 void copy_release(struct side *side); /* if it holds nothing */
 void copy_keep(struct side *side, const char *bytes, size_t size); /* after copy_reserve */
+
+/* ---- buffers.c ---- */
+
+void buffers_begin(struct side *side);
+void buffers_note_moved(struct side *side); /* now and then while bytes move */
+void buffers_sweep(struct side *side);
 
 /* ---- ends.c ---- */
 

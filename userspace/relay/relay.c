@@ -4,9 +4,7 @@
  * Memory of a pair (settings: pair_memory_bytes) is divided so: a quarter for
  * each send buffer, three sixteenths for each receive buffer, the rest for the
  * sides' own buffers and for packets that wait uncharged on a psock queue.
- * Receive buffers are left to the kernel's own tuning as long as its limit is
- * within the share: a fixed receive buffer is filled by a sender whose reader has
- * stopped, a tuned one grows only when it is read.
+ * These are limits; buffers.c and credit.c say how much of it a pair gets.
  *
  * A thread of its own waits for grace periods, which block for some
  * milliseconds each. */
@@ -154,13 +152,13 @@ const struct probe_report *relay_probed(const struct relay *relay)
 }
 
 /* The kernel counts twice what it is told. */
-static int set_buffer(int fd, int forced, int option, uint64_t real_bytes)
+static int set_send_buffer(int fd, uint64_t real_bytes)
 {
 	int bytes = real_bytes / 2 > INT32_MAX / 2 ? INT32_MAX / 2 : (int)(real_bytes / 2);
 
-	if (!setsockopt(fd, SOL_SOCKET, forced, &bytes, sizeof bytes))
+	if (!setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof bytes))
 		return 0;
-	return setsockopt(fd, SOL_SOCKET, option, &bytes, sizeof bytes) ? -errno : 0;
+	return setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes) ? -errno : 0;
 }
 
 int relay_prepare_listener(const struct relay *relay, int fd)
@@ -173,11 +171,9 @@ int relay_prepare_listener(const struct relay *relay, int fd)
 	for (unsigned i = 0; i < sizeof switches / sizeof *switches; i++)
 		if (setsockopt(fd, switches[i].level, switches[i].option, &one, sizeof one))
 			return -errno;
-	/* Plain pairs begin with a small buffer and are tuned by the kernel later, if it lets us. */
+	/* Receive buffers, and the send buffers of plain pairs, are lent (buffers.c). */
 	if (relay->object || !relay->unlocks_buffers)
-		error = set_buffer(fd, SO_SNDBUFFORCE, SO_SNDBUF, relay->send_buffer_bytes);
-	if (!error && !relay->tunes_receive_buffers)
-		error = set_buffer(fd, SO_RCVBUFFORCE, SO_RCVBUF, relay->receive_buffer_bytes);
+		error = set_send_buffer(fd, relay->send_buffer_bytes);
 	return error;
 }
 

@@ -94,6 +94,7 @@ void sweep_pair(struct pair *pair)
 	for (unsigned i = 0; i < 2 && !pair->over; i++) {
 		struct side *side = &pair->sides[i];
 
+		buffers_sweep(side);
 		if (pair->gated)
 			sweep_gate(side);
 		else if ((side->waits & WAIT_WRITABLE) && is_due(now, pair->id, RETRY_NS))
