@@ -29,7 +29,7 @@
 #define FLUSH_STEP_MS 20
 #define FLUSH_STEPS 50
 #define CHORES_PERIOD_S 10
-#define WORKER_STACK_BYTES (256 * 1024)
+#define WORKER_STACK_BYTES (1024 * 1024)
 
 struct public_proxy {
 	const struct public_proxy_settings *settings;
