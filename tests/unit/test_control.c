@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <event2/thread.h>
+#include <grp.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -136,6 +137,34 @@ static void replace_only_a_stale_socket(void **state)
 	settings = (struct control_settings){ .path = long_path };
 	assert_int_equal(control_server_start(own, &settings, handle, NULL, &second), -ENAMETOOLONG);
 	free(long_path);
+	event_base_free(own);
+}
+
+static void open_a_new_folder_to_the_group(void **state)
+{
+	char new_folder[100], inside[120];
+	struct control_settings settings = { .path = inside, .group = "daemon" };
+	struct group *group = getgrnam("daemon");
+	struct event_base *own = event_base_new();
+	struct control_server *second;
+	struct stat status;
+
+	(void)state;
+	if (!group || getuid() != 0) {
+		event_base_free(own);
+		print_message("needs root and a group named daemon\n");
+		skip();
+	}
+	snprintf(new_folder, sizeof(new_folder), "%s/new", folder);
+	snprintf(inside, sizeof(inside), "%s/sock", new_folder);
+	assert_int_equal(control_server_start(own, &settings, handle, NULL, &second), 0);
+	assert_int_equal(lstat(new_folder, &status), 0);
+	assert_int_equal(status.st_gid, group->gr_gid);
+	assert_int_equal(lstat(inside, &status), 0);
+	assert_int_equal(status.st_gid, group->gr_gid);
+	assert_int_equal(status.st_mode & 07777, 0660);
+	control_server_free(second);
+	assert_int_equal(rmdir(new_folder), 0);
 	event_base_free(own);
 }
 
@@ -330,6 +359,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(guard_the_socket_file),
 		cmocka_unit_test(replace_only_a_stale_socket),
+		cmocka_unit_test(open_a_new_folder_to_the_group),
 		cmocka_unit_test(call_and_be_answered),
 		cmocka_unit_test(carry_large_answers),
 		cmocka_unit_test(answer_several_lines_in_order),

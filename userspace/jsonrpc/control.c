@@ -223,14 +223,32 @@ static void handle_accept(struct evconnlistener *listener, int fd, struct sockad
 
 /* ---- the socket file ---- */
 
-static int make_folder(const char *path)
+static int set_group(const char *path, const char *group)
 {
-	char *copy = strdup(path);
+	struct group *found;
+
+	if (!group)
+		return 0;
+	errno = 0;
+	found = getgrnam(group);
+	if (!found) {
+		log_error("control: there is no group %s", group);
+		return errno ? -errno : -EINVAL;
+	}
+	return chown(path, (uid_t)-1, found->gr_gid) ? -errno : 0;
+}
+
+/* A folder made here is the group's to enter. */
+static int make_folder(const char *path, const char *group)
+{
+	char *copy = strdup(path), *folder = copy ? dirname(copy) : NULL;
 	int error = 0;
 
 	if (!copy)
 		return -ENOMEM;
-	if (mkdir(dirname(copy), 0750) && errno != EEXIST)
+	if (mkdir(folder, 0750) == 0)
+		error = set_group(folder, group);
+	else if (errno != EEXIST)
 		error = -errno;
 	free(copy);
 	return error;
@@ -258,21 +276,6 @@ static int remove_stale(const struct sockaddr_un *address)
 	if (!error && unlink(address->sun_path) && errno != ENOENT)
 		error = -errno;
 	return error;
-}
-
-static int set_group(const char *path, const char *group)
-{
-	struct group *found;
-
-	if (!group)
-		return 0;
-	errno = 0;
-	found = getgrnam(group);
-	if (!found) {
-		log_error("control: there is no group %s", group);
-		return errno ? -errno : -EINVAL;
-	}
-	return chown(path, (uid_t)-1, found->gr_gid) ? -errno : 0;
 }
 
 /* The file is never more open than at the end: umask before bind(). */
@@ -310,7 +313,7 @@ int control_server_start(struct event_base *base, const struct control_settings 
 	if (strlen(settings->path) >= sizeof(address.sun_path))
 		goto failed;
 	strcpy(address.sun_path, settings->path);
-	error = make_folder(settings->path);
+	error = make_folder(settings->path, settings->group);
 	if (!error)
 		error = remove_stale(&address);
 	if (error)
