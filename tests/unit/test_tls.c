@@ -136,6 +136,7 @@ static void match_recorded_fingerprint(void **state)
 	fclose(file);
 	assert_int_equal(certificate_identity_read(certificate, &identity), 0);
 	assert_string_equal(identity.names[0], "intermediate");
+	assert_string_equal(identity.fingerprint, "6f2c91a630070ba88207ec60cb5383da4b24f3e662919b006c063e084509dba4");
 	certificate_identity_clear(&identity);
 	X509_free(certificate);
 }

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The HTTP server against raw sockets: limits, malformed and ambiguous
+ * requests, slow clients. */
+#include "http_loopback.h"
+
+/* Sends `text` and gathers what comes while the loop runs, until `expected`
+ * occurs in it or (NULL) the connection ends. Malloc'd. */
+static char *talk(int fd, const char *text, size_t length, const char *expected)
+{
+	uint64_t end = clock_now_ms() + PATIENCE_MS;
+	char *got = calloc(1, 1);
+	size_t size = 0, sent = 0;
+
+	for (;;) {
+		char buffer[4096];
+		ssize_t count;
+
+		assert_true(clock_now_ms() < end);
+		if (sent < length) {
+			count = send(fd, text + sent, length - sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+			sent += count > 0 ? (size_t)count : 0;
+		}
+		event_base_loop(base, EVLOOP_NONBLOCK);
+		count = recv(fd, buffer, sizeof(buffer), MSG_DONTWAIT);
+		if (count > 0) {
+			got = realloc(got, size + (size_t)count + 1);
+			memcpy(got + size, buffer, (size_t)count);
+			size += (size_t)count;
+			got[size] = '\0';
+		}
+		if ((expected && strstr(got, expected)) || count == 0 || (count < 0 && errno == ECONNRESET))
+			return got;
+		if (count < 0)
+			usleep(500); /* gives the kernel a moment; the loop has no event of ours to wait for */
+	}
+}
+
+static void expect_talk(uint16_t port, const char *text, const char *expected_start, const char *expected_end)
+{
+	int fd = connect_raw(port);
+	char *got = talk(fd, text, strlen(text), expected_end);
+
+	if (strncmp(got, expected_start, strlen(expected_start)) != 0 || (expected_end && !strstr(got, expected_end)))
+		fail_msg("sent %s\ngot %s", text, got);
+	free(got);
+	close(fd);
+}
+
+static void answer_in_order_and_keep_the_connection(void **state)
+{
+	struct served served;
+
+	(void)state;
+	serve(&served, NULL, (struct http_server_options){ 0 });
+	int fd = connect_raw(http_server_port(served.server));
+	const char two[] = "POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\none\r\nPOST /b?q=1 HTTP/1.1\r\nHost: "
+			   "x\r\nTransfer-Encoding: chunked\r\n\r\n2;x=y\r\ntw\r\n1\r\no\r\n0\r\nTrailer: t\r\n\r\n";
+	char *got = talk(fd, two, sizeof(two) - 1, "two");
+
+	assert_non_null(strstr(got, "one"));
+	free(got);
+	got = talk(fd, "DELETE /%63?x HTTP/1.1\r\n\r\n", 26, "/c");
+	assert_non_null(strstr(got, "X-Method: DELETE"));
+	assert_null(strstr(got, "Connection: close"));
+	free(got);
+	got = talk(fd, "HEAD /d HTTP/1.1\r\nConnection: close\r\n\r\n", 39, NULL);
+	assert_non_null(strstr(got, "Content-Length: 2"));
+	assert_string_equal(got + strlen(got) - 4, "\r\n\r\n");
+	free(got);
+	close(fd);
+	assert_int_equal(served.count, 4);
+	stop_serving(&served);
+}
+
+static void serve_old_and_careful_clients(void **state)
+{
+	struct served served;
+	uint16_t port;
+
+	(void)state;
+	serve(&served, NULL, (struct http_server_options){ 0 });
+	port = http_server_port(served.server);
+	expect_talk(port, "GET / HTTP/1.0\r\n\r\n", "HTTP/1.1 200 OK\r\n", NULL);
+	expect_talk(port, "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", "HTTP/1.1 200 OK\r\n", "Connection: keep-alive");
+	expect_talk(port, "GET http://localhost/abs HTTP/1.1\n\n", "HTTP/1.1 200 OK\r\n", "/abs");
+	int fd = connect_raw(port);
+	char *got = talk(fd, "POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n", 60, "100 Continue\r\n\r\n");
+	free(got);
+	got = talk(fd, "ok", 2, "\r\n\r\nok");
+	free(got);
+	close(fd);
+	stop_serving(&served);
+}
+
+static void refuse_bad_requests(void **state)
+{
+	static const struct {
+		const char *text, *status;
+	} bad[] = {
+		{ "nonsense\r\n\r\n", "400" },
+		{ "GET / HTTP/2.0\r\n\r\n", "505" },
+		{ "GET /a b HTTP/1.1\r\n\r\n", "400" },
+		{ "GET / HTTP/1.1\r\nno colon\r\n\r\n", "400" },
+		{ "GET / HTTP/1.1\r\nName : x\r\n\r\n", "400" },
+		{ "GET / HTTP/1.1\r\nA: x\r\n folded\r\n\r\n", "400" },
+		{ "GET / HTTP/1.1\r\nA: x\ry\r\n\r\n", "400" },
+		{ "GET /%00 HTTP/1.1\r\n\r\n", "400" },
+		{ "POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx", "400" },
+		{ "POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n", "400" },
+		{ "POST / HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n\r\n", "400" },
+		{ "POST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "400" },
+		{ "POST / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n", "501" },
+		{ "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", "400" },
+		{ "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nabc\r\n", "400" },
+		{ "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n11\r\n01234567890123456\r\n0\r\n\r\n", "413" },
+		{ "POST / HTTP/1.1\r\nContent-Length: 17\r\n\r\n", "413" },
+		{ "POST / HTTP/1.1\r\nExpect: magic\r\nContent-Length: 1\r\n\r\n", "417" },
+	};
+	struct served served;
+
+	(void)state;
+	serve(&served, NULL, (struct http_server_options){ .max_body_bytes = 16 });
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+		char start[32];
+
+		snprintf(start, sizeof(start), "HTTP/1.1 %s ", bad[i].status);
+		int fd = connect_raw(http_server_port(served.server));
+		char *got = talk(fd, bad[i].text, strlen(bad[i].text), "\"}");
+		if (strncmp(got, start, strlen(start)) != 0 || !strstr(got, "{\"message\":\"") ||
+		    !strstr(got, "Connection: close\r\n"))
+			fail_msg("sent %s\ngot %s", bad[i].text, got);
+		free(got);
+		shutdown(fd, SHUT_WR);
+		got = talk(fd, "", 0, NULL);
+		assert_string_equal(got, "");
+		free(got);
+		close(fd);
+	}
+	assert_int_equal(served.count, 0);
+	stop_serving(&served);
+}
+
+static void refuse_a_large_head(void **state)
+{
+	struct served served;
+	char *text = malloc(40000);
+
+	(void)state;
+	serve(&served, NULL, (struct http_server_options){ 0 });
+	strcpy(text, "GET / HTTP/1.1\r\nA: ");
+	memset(text + strlen(text), 'x', 30000);
+	text[30000] = '\0';
+	expect_talk(http_server_port(served.server), text, "HTTP/1.1 431 ", "\"}");
+	strcpy(text, "GET / HTTP/1.1\r\n");
+	for (int i = 0; i < 150; i++)
+		strcat(text, "A: b\r\n");
+	strcat(text, "\r\n");
+	expect_talk(http_server_port(served.server), text, "HTTP/1.1 431 ", "\"}");
+	free(text);
+	stop_serving(&served);
+}
+
+/* The whole body is sent, though it is refused at its head: the answer must
+ * arrive all the same. */
+static void answer_a_large_body_that_keeps_coming(void **state)
+{
+	const size_t size = 3 << 20;
+	struct served served;
+	char *text = malloc(size + 200);
+
+	(void)state;
+	serve(&served, NULL, (struct http_server_options){ 0 });
+	int length = sprintf(text, "POST / HTTP/1.1\r\nContent-Length: %zu\r\n\r\n", size);
+	memset(text + length, 'x', size);
+	int fd = connect_raw(http_server_port(served.server));
+	char *got = talk(fd, text, size + (size_t)length, "\"}");
+	assert_int_equal(strncmp(got, "HTTP/1.1 413 ", 13), 0);
+	free(got);
+	free(text);
+	close(fd);
+	stop_serving(&served);
+}
+
+static void close_slow_clients(void **state)
+{
+	struct served served;
+	uint16_t port;
+
+	(void)state;
+	serve(&served, NULL, (struct http_server_options){ .idle_timeout_ms = 50, .progress_timeout_ms = 100 });
+	port = http_server_port(served.server);
+	expect_talk(port, "", "", NULL);
+	expect_talk(port, "GET / HT", "", NULL);
+	expect_talk(port, "POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nab", "", NULL);
+	assert_int_equal(served.count, 0);
+	stop_serving(&served);
+	serve(&served, &server_tls, (struct http_server_options){ .handshake_timeout_ms = 50 });
+	expect_talk(http_server_port(served.server), "\x16\x03\x01", "", NULL);
+	stop_serving(&served);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(answer_in_order_and_keep_the_connection),
+		cmocka_unit_test(serve_old_and_careful_clients),
+		cmocka_unit_test(refuse_bad_requests),
+		cmocka_unit_test(refuse_a_large_head),
+		cmocka_unit_test(answer_a_large_body_that_keeps_coming),
+		cmocka_unit_test(close_slow_clients),
+	};
+	return cmocka_run_group_tests_name("http server", tests, set_up, tear_down);
+}
