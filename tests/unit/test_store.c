@@ -6,6 +6,8 @@
 #include "directory/file_store.h"
 
 #include <errno.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -249,6 +251,37 @@ static void a_torn_tail_is_cut_off_before_the_next_entry(void **state)
 	remove_path(path);
 }
 
+static void a_failed_append_leaves_no_trace(void **state)
+{
+	char *path = temporary_path(), large[1000];
+	struct rlimit old, tight;
+	struct file_store *store;
+	struct seen seen = { 0 };
+	size_t size;
+
+	(void)state;
+	memset(large, 'x', sizeof(large));
+	log_configure(LOG_LEVEL_FATAL, LOG_FORMAT_TEXT, "test");
+	assert_int_equal(file_store_open(path, note_entry, &seen, &store), 0);
+	assert_int_equal(file_store_append(store, 1, "one", 3), 0);
+	size = file_size(path);
+	/* A file size limit in the middle of the entry stands for a full disk. */
+	signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+	tight = (struct rlimit){ size + 300, old.rlim_max };
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &tight), 0);
+	assert_int_equal(file_store_append(store, 1, large, sizeof(large)), -EFBIG);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+	assert_int_equal(file_size(path), size);
+	assert_int_equal(file_store_append(store, 1, "two", 3), 0);
+	file_store_close(store);
+	assert_int_equal(file_store_open(path, note_entry, &seen, &store), 0);
+	assert_int_equal(seen.count, 2);
+	assert_string_equal(seen.last, "two");
+	file_store_close(store);
+	remove_path(path);
+}
+
 static void a_damaged_file_is_left_alone(void **state)
 {
 	size_t size, after;
@@ -279,6 +312,7 @@ int main(void)
 		cmocka_unit_test(entries_may_interleave),
 		cmocka_unit_test(a_new_file_keeps_what_is_appended),
 		cmocka_unit_test(a_torn_tail_is_cut_off_before_the_next_entry),
+		cmocka_unit_test(a_failed_append_leaves_no_trace),
 		cmocka_unit_test(a_damaged_file_is_left_alone),
 	};
 

@@ -9,6 +9,7 @@
 #include "settings/settings.h"
 
 #include <jansson.h>
+#include <openssl/x509.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -28,6 +29,7 @@ void signature_authority_free(struct signature_authority *authority);
 struct signer;
 struct signer *signer_parse(const char *pem, size_t length, char reason[SIGNATURE_REASON_SIZE]);
 void signer_free(struct signer *signer);
+X509 *signer_certificate(const struct signer *signer);       /* borrowed */
 const char *signer_name(const struct signer *signer);        /* of iris-name://, "" if none */
 const char *signer_fingerprint(const struct signer *signer); /* lower-case hex SHA-256 of the DER form */
 bool signer_has_group(const struct signer *signer, const char *group);   /* of iris-group:// */

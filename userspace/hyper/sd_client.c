@@ -12,7 +12,7 @@
 #include <string.h>
 
 #define BACKOFF_FIRST_MS 100
-#define BACKOFF_MAX_MS 2000
+#define BACKOFF_MAX_MS 1000
 
 struct sd_client {
 	struct event_base *base;

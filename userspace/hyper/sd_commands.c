@@ -4,12 +4,11 @@
 #include "hyper/sd_commands.h"
 
 #include "base/cleanup.h"
-#include "base/instant.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "directory/record.h"
-#include "directory/verifier.h"
 #include "hyper/sd_client.h"
+#include "hyper/signing.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -92,114 +91,7 @@ static bool print_json(const json_t *value)
 	return text && printf("%s\n", text) > 0 && !fflush(stdout);
 }
 
-/* ---- own key and what verifies it ---- */
-
-struct signing {
-	struct signing_key *key;
-	struct verifier *verifier;
-	struct signature_authority *authority;
-};
-
-static void signing_clear(struct signing *signing)
-{
-	signing_key_free(signing->key);
-	verifier_free(signing->verifier);
-	signature_authority_free(signing->authority);
-}
-
-static bool signing_load_authority(const struct hyper_settings *settings, struct signing *signing)
-{
-	const struct signing_settings *own = settings->signing;
-	char reason[SIGNATURE_REASON_SIZE];
-	struct string_list roots;
-
-	*signing = (struct signing){ 0 };
-	if (!own) {
-		log_fatal("the settings have no section `signing`");
-		return false;
-	}
-	roots = (struct string_list){ (char **)&own->ca_certificate_file, own->ca_certificate_file ? 1 : 0 };
-	signing->authority = signature_authority_load(&roots, &own->ca_intermediate_certificate_files, reason);
-	signing->verifier = signing->authority ? verifier_create(&roots, &own->ca_intermediate_certificate_files, reason) : NULL;
-	if (!signing->verifier) {
-		log_fatal("signing: %s", reason);
-		signing_clear(signing);
-		return false;
-	}
-	return true;
-}
-
-/* The certificate must lead to the root and carry the operator's name. */
-static bool signing_load(const struct hyper_settings *settings, struct signing *signing)
-{
-	const struct signing_settings *own = settings->signing;
-	char reason[SIGNATURE_REASON_SIZE];
-
-	if (!signing_load_authority(settings, signing))
-		return false;
-	if (!own->certificate_file || !own->key_file) {
-		snprintf(reason, sizeof(reason), "certificate_file and key_file are needed");
-	} else if ((signing->key = signing_key_load(own->certificate_file, own->key_file, reason)) &&
-		   signer_check_chain(signing_key_signer(signing->key), signing->authority, (int64_t)time(NULL), NULL, NULL,
-				      reason)) {
-		if (signer_has_dns_name(signing_key_signer(signing->key), settings->name))
-			return true;
-		snprintf(reason, sizeof(reason), "the certificate does not carry the name %s", settings->name);
-	}
-	log_fatal("signing: %s", reason);
-	signing_clear(signing);
-	return false;
-}
-
 /* ---- submit-records ---- */
-
-/* Fills in `hash` and `signature` of one record behind `parent`. */
-static json_t *sign_record(const struct signing *signing, const json_t *record, const char *parent)
-{
-	char created[INSTANT_TEXT_SIZE], hash[STRUCTURED_HASH_TEXT_SIZE], reason[SIGNATURE_REASON_SIZE];
-	uint8_t digest[STRUCTURED_HASH_SIZE];
-	json_t *inner = json_copy((json_t *)record), *result, *signature;
-
-	if (!inner || json_object_set_new(inner, "created_at", json_string(instant_format(instant_now(), created))) ||
-	    record_hash(inner, hash)) {
-		json_decref(inner);
-		return NULL;
-	}
-	result = json_pack("{s:s, s:s, s:o}", "parent_hash", parent, "hash", hash, "record", inner);
-	if (!result)
-		return NULL;
-	signature = signed_record_digest(result, digest) ? NULL : signing_key_sign(signing->key, digest, sizeof(digest));
-	if (!signature || json_object_set_new(result, "signature", signature)) {
-		json_decref(result);
-		return NULL;
-	}
-	if (!verifier_is_authentic(signing->verifier, result, reason)) {
-		log_fatal("the new record does not verify: %s", reason);
-		json_decref(result);
-		return NULL;
-	}
-	return result;
-}
-
-static json_t *sign_records(const struct signing *signing, const json_t *records, const char *parent)
-{
-	json_t *result = json_array(), *record;
-	size_t i;
-
-	json_array_foreach(records, i, record)
-	{
-		json_t *signed_record = sign_record(signing, record, parent);
-
-		if (!signed_record || json_array_append_new(result, signed_record)) {
-			log_fatal("record %zu cannot be signed", i);
-			json_decref(result);
-			return NULL;
-		}
-		parent = signed_record_hash(signed_record);
-		log_info("%s of %s: %s", record_section(record), record_name(record), parent);
-	}
-	return result;
-}
 
 /* Hash of the directory's last record, malloc'd; "" if there is none; NULL: failed. */
 static char *ask_tip(struct sd_client *client)
@@ -231,33 +123,35 @@ static int submit_once(struct sd_client *client, const json_t *records, size_t f
 	return error;
 }
 
-/* Submits all. When a call got no answer, the tip says how far it came: records
- * that are there already are not sent again. */
+/* How many of the records are stored, as the tip says; -ESTALE if it is neither
+ * one of them nor the old one, or cannot be asked. */
+static ssize_t count_stored(struct sd_client *client, const json_t *records, const char *old_tip)
+{
+	_free_ char *tip = ask_tip(client);
+
+	for (size_t i = 0; tip && i < json_array_size(records); i++)
+		if (!strcmp(tip, signed_record_hash(json_array_get(records, i))))
+			return (ssize_t)i + 1;
+	if (tip && !strcmp(tip, old_tip))
+		return 0;
+	if (tip)
+		log_fatal("somebody else has written to the service directory meanwhile");
+	return -ESTALE;
+}
+
+/* Submits all. When a call got no answer, or was refused because an earlier try
+ * had come through, the tip says how far that was: go on from there. */
 static bool submit(struct sd_client *client, const json_t *records, const char *old_tip)
 {
 	size_t from = 0;
 	int error;
 
 	while (from < json_array_size(records) && (error = submit_once(client, records, from))) {
-		_free_ char *tip = NULL;
-		bool known;
+		ssize_t stored = error == -EAGAIN || error == -EPROTO ? count_stored(client, records, old_tip) : -ESTALE;
 
-		if (error != -EAGAIN)
+		if (stored < 0 || (error == -EPROTO && (size_t)stored <= from))
 			return false;
-		tip = ask_tip(client);
-		if (!tip)
-			return false;
-		known = !strcmp(tip, old_tip);
-		for (size_t i = 0; i < json_array_size(records); i++) {
-			if (!strcmp(tip, signed_record_hash(json_array_get(records, i)))) {
-				from = i + 1;
-				known = true;
-			}
-		}
-		if (!known) {
-			log_fatal("somebody else has written to the service directory meanwhile");
-			return false;
-		}
+		from = (size_t)stored;
 		log_info("%zu of %zu records are stored, going on", from, json_array_size(records));
 	}
 	return true;
@@ -279,11 +173,13 @@ static bool submit_file(const struct arguments *arguments, const struct hyper_se
 		return false;
 	/* A reset is also the way out when the present records do not verify any more. */
 	if ((arguments->reset || sd_client_directory(client)) && (tip = ask_tip(client)))
-		signed_records = sign_records(signing, records, arguments->reset ? "" : tip);
+		signed_records = signing_sign_records(signing, records, arguments->reset ? "" : tip);
 	if (signed_records)
 		fine = submit(client, signed_records, tip);
 	if (fine)
 		log_info("%zu records submitted", json_array_size(signed_records));
+	else if (signed_records)
+		log_fatal("the records of %s were not all accepted", arguments->words[0]);
 	json_decref(signed_records);
 	sd_client_free(client);
 	return fine;
