@@ -188,27 +188,47 @@ static bool put_line_break(struct writer *writer)
 	return true;
 }
 
+/* How many bytes from here need no escape: no control, quote or backslash.
+ * Looks at eight at once while none of them does; the three tests are the
+ * usual ones for "some byte of the word is less than n", and "is zero". */
+static size_t plain_length(const char *string, size_t length)
+{
+	/* 1 for bytes that need an escape */
+	static const unsigned char special[256] = { [0 ... 31] = 1, ['"'] = 1, ['\\'] = 1 };
+	const uint64_t ones = 0x0101010101010101ULL, tops = ones * 0x80;
+	size_t i = 0;
+
+	for (; i + 8 <= length; i += 8) {
+		uint64_t word, quote, backslash;
+
+		memcpy(&word, string + i, 8);
+		quote = word ^ ones * '"';
+		backslash = word ^ ones * '\\';
+		if ((((word - ones * 0x20) & ~word) | ((quote - ones) & ~quote) | ((backslash - ones) & ~backslash)) & tops)
+			break;
+	}
+	while (i < length && !special[(unsigned char)string[i]])
+		i++;
+	return i;
+}
+
 /* One piece of a string, escaped. Six bytes is the longest escape; asking for
  * all of it once saves a check per byte, and what is not used stays for what
  * follows. */
 static bool put_escaped(struct writer *writer, const char *string, size_t length)
 {
 	static const char hex[] = "0123456789abcdef";
-	/* 1 for bytes that need an escape: controls, quote, backslash */
-	static const unsigned char special[256] = { [0 ... 31] = 1, ['"'] = 1, ['\\'] = 1 };
 	char *start = reserve(writer, length * 6), *out = start;
 
 	if (!out)
 		return false;
 	for (size_t i = 0; i < length;) {
-		size_t plain = i;
+		size_t plain = plain_length(string + i, length - i);
 		unsigned char c;
 
-		while (plain < length && !special[(unsigned char)string[plain]])
-			plain++;
-		memcpy(out, string + i, plain - i);
-		out += plain - i;
-		i = plain;
+		memcpy(out, string + i, plain);
+		out += plain;
+		i += plain;
 		if (i == length)
 			break;
 		c = (unsigned char)string[i++];
