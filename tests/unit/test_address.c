@@ -182,6 +182,44 @@ static void tries_every_address(void **state)
 	connects_to("[::1]:0", "localhost");
 }
 
+/* A name of this machine that is not localhost, from /etc/hosts; the address
+ * that it stands for in `address`. */
+static bool name_from_hosts(char name[128], char address[64])
+{
+	FILE *hosts = fopen("/etc/hosts", "r");
+	char line[512];
+	bool found = false;
+
+	while (hosts && !found && fgets(line, sizeof(line), hosts)) {
+		char *save, *word = strtok_r(line, " \t\n", &save);
+
+		if (!word || *word == '#')
+			continue;
+		snprintf(address, 64, strchr(word, ':') ? "[%s]:0" : "%s:0", word);
+		while (!found && (word = strtok_r(NULL, " \t\n", &save)) && *word != '#') {
+			int probe = strcmp(word, "localhost") ? address_listen(address, false, 1) : -1;
+
+			found = probe >= 0;
+			if (found)
+				close(probe);
+			snprintf(name, 128, "%s", word);
+		}
+	}
+	if (hosts)
+		fclose(hosts);
+	return found;
+}
+
+static void names_are_resolved(void **state)
+{
+	char name[128], address[64];
+
+	(void)state;
+	if (!name_from_hosts(name, address))
+		skip(); /* no such name on this machine */
+	connects_to(address, name);
+}
+
 static void refusal_names_the_address(void **state)
 {
 	int listener = address_listen("127.0.0.1:0", false, 8), port = port_of(listener, NULL);
@@ -263,6 +301,7 @@ int main(void)
 		cmocka_unit_test(connects_to_numeric_addresses),
 		cmocka_unit_test(connects_over_ipv6),
 		cmocka_unit_test(tries_every_address),
+		cmocka_unit_test(names_are_resolved),
 		cmocka_unit_test(refusal_names_the_address),
 		cmocka_unit_test(a_silent_address_ends_at_the_deadline),
 		cmocka_unit_test(a_name_without_an_address_is_an_error),

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <pty.h>
 #include <regex.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -101,6 +102,25 @@ static void iris_lines_have_their_own_shape(void **state)
 	assert_matches(capture_end(), "DEBUG [0-9]+ PRO \\[nan\\] \\[nan\\] : on\n$");
 }
 
+static void a_terminal_gets_colours_and_columns(void **state)
+{
+	int master, slave, saved = dup(STDERR_FILENO);
+	char line[256] = "";
+
+	(void)state;
+	if (openpty(&master, &slave, NULL, NULL, NULL))
+		skip(); /* no pseudo terminals here */
+	dup2(slave, STDERR_FILENO);
+	log_configure(LOG_LEVEL_INFO, LOG_FORMAT_TEXT, "Hyper");
+	log_warning("hello\x1b[2J");
+	dup2(saved, STDERR_FILENO);
+	assert_true(read(master, line, sizeof(line) - 1) > 0);
+	assert_string_equal(line, "\x1b[33mWARN\x1b[0m[0000] hello\\x1b[2J                                   \r\n");
+	close(master);
+	close(slave);
+	close(saved);
+}
+
 static void levels_below_the_chosen_one_are_silent(void **state)
 {
 	(void)state;
@@ -193,6 +213,7 @@ int main(void)
 		cmocka_unit_test(text_lines_are_those_of_logrus),
 		cmocka_unit_test(messages_are_quoted_as_go_does),
 		cmocka_unit_test(iris_lines_have_their_own_shape),
+		cmocka_unit_test(a_terminal_gets_colours_and_columns),
 		cmocka_unit_test(levels_below_the_chosen_one_are_silent),
 		cmocka_unit_test(level_words),
 		cmocka_unit_test(long_messages_are_whole),

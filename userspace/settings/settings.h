@@ -3,7 +3,8 @@
 /* Typed settings of the three daemons (protocol page 2.3 to 2.8), filled from a
  * settings tree by one schema. A wrong type or a missing key is an error, an
  * unknown key a warning, each with file and line. Absent optional strings are
- * NULL; defaults are filled in. Everything lives as long as the object that
+ * NULL; defaults are filled in. In the files durations are seconds, fractions
+ * allowed, and sizes are bytes or texts such as "32MiB". Everything lives as long as the object that
  * *_settings_load() returned. */
 #include "base/rate_limit.h"
 #include "settings/loader.h"
@@ -44,7 +45,7 @@ struct jsonrpc_server_settings {
 	struct cors_settings *cors; /* NULL: none */
 	struct rate_limit_settings limits;
 	struct tls_settings *tls; /* NULL: plain HTTP */
-	uint64_t max_body_bytes;  /* ours; default 16 MiB, at least 4 MiB is advised */
+	uint64_t max_body_bytes;  /* ours, `max_body`; default 16 MiB, at least 4 MiB is advised */
 };
 
 struct jsonrpc_client_settings {
@@ -52,7 +53,7 @@ struct jsonrpc_client_settings {
 	char *proxy_url; /* NULL: none */
 	bool local;      /* accepted, unused */
 	struct tls_settings *tls; /* NULL: system CAs */
-	unsigned timeout_ms;      /* ours; whole call; default 30 s */
+	unsigned timeout_ms;      /* ours, `timeout` in seconds; whole call; default 30 s */
 };
 
 struct grpc_server_settings {
@@ -64,8 +65,8 @@ struct grpc_server_settings {
 struct grpc_client_settings {
 	struct tls_settings *tls;
 	bool use_proxy;                /* key `useProxy`, default true */
-	unsigned call_timeout_ms;      /* ours; default 30 s */
-	unsigned idle_timeout_ms;      /* ours; kept connections without calls; default 30 s */
+	unsigned call_timeout_ms;      /* ours, `call_timeout` in seconds; default 30 s */
+	unsigned idle_timeout_ms;      /* ours, `idle_timeout`; kept connections without calls; default 30 s */
 	struct string_list allowed_relay_endpoints; /* ours; "host:port" the callee may dial for a
 						     * `_connectionRequest`; empty: any */
 };
@@ -136,8 +137,8 @@ enum plane_mask { PLANE_MASK_SOCKMAP = 1, PLANE_MASK_SPLICE = 2, PLANE_MASK_COPY
 struct relay_settings {
 	unsigned workers;            /* default 0: one per online processor */
 	unsigned planes;             /* `planes: [sockmap, splice, copy]`, enum plane_mask; default all */
-	uint64_t pair_memory_bytes;  /* all buffers of one pair; default 32 MiB */
-	uint64_t credit_budget_bytes; /* lent credit of all pairs; 0 (default): half of the pressure value of net.ipv4.tcp_mem */
+	uint64_t pair_memory_bytes;  /* `pair_memory`: all buffers of one pair; default 32 MiB */
+	uint64_t credit_budget_bytes; /* `credit_budget`: lent credit of all pairs; 0 (default): half of the pressure value of net.ipv4.tcp_mem */
 	uint64_t max_pairs;          /* default 4096 */
 	unsigned stall_limit_ms;     /* `stall_limit` in seconds; 0 (default): off */
 	unsigned stop_deadline_ms;   /* `stop_deadline` in seconds; graceful stop; default 5 s */
