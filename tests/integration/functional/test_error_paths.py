@@ -11,7 +11,7 @@ import time
 import pytest
 
 import hyperproto as proto
-from peers import JsonRpcServer, PythonB, PythonProxyServer
+from peers import JsonRpcServer, PythonA, PythonB, PythonProxyServer
 from stack import wait_until
 
 DIALING = ('Channel {n} encountered an error delivering the message: error sending request: error performing gRPC call: '
@@ -74,23 +74,33 @@ def ping_until(running, pattern, seconds=30):
         last.clear()
         last.update(running.ping())
         return re.search(pattern, last.get("error", {}).get("message", ""))
-    wait_until(right, seconds, f"an error like {pattern!r}, last {last}")
+    try:
+        wait_until(right, seconds, f"an error like {pattern!r}")
+    except AssertionError as error:
+        raise AssertionError(f"{error}; last: {last}") from None
     return dict(last)
+
+
+def wait_for_refused_request(running, pattern):
+    """A kept connection hides the change from hd-1: ask as a Python caller until it has arrived everywhere."""
+    a = PythonA(proto.Credentials(running.certs, "hd-1"))
+    wait_until(lambda: re.search(pattern, a.request_connection("hd-2").error.message), 30, pattern)
+    fresh(running)
 
 
 def test_caller_may_not_request_connections(running, changed_services):
     changed_services("public-proxy-1.ga", [service for service in services(running, "public-proxy-1.ga")
                                            if service["name"] != "hd-proxy"])
-    fresh(running)
-    answer = ping_until(running, "Permission denied")
+    wait_for_refused_request(running, "Permission denied for method 'requestConnection'")
+    answer = running.ping()
     assert_dial_error(answer, "Permission denied for method 'requestConnection' and client 'hd-1'")
 
 
 def test_proxy_may_not_ask_the_callee(running, changed_services):
     changed_services("hd-2", [service for service in services(running, "hd-2")
                               if service["name"] != "connection-requests"])
-    fresh(running)
-    answer = ping_until(running, "Permission denied for method '_connectionRequest'")
+    wait_for_refused_request(running, "Permission denied for method '_connectionRequest'")
+    answer = running.ping()
     assert_dial_error(answer, "Permission denied for method '_connectionRequest' and client 'public-proxy-1.ga'")
 
 
@@ -322,6 +332,7 @@ def test_proxy_that_cuts_after_five_seconds_costs_no_call(running, python_b):
         assert len(b.requests) >= 3, "connections were not renewed in time"
     finally:
         stand_in.close()
+        internal.shutdown(socket.SHUT_RDWR)  # wakes the thread in accept()
         internal.close()
         stop.set()
         running.start("proxy")
