@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* sd, the service directory: a JSON-RPC server over an append-only file of signed
- * records (protocol page 2.7, 3.9, 3.10). One thread, one event loop; answers are
- * made at once, so stopping waits only for what is being sent. */
+ * records (protocol page 2.7, 3.9, 3.10). One thread, one event loop. Stopping
+ * closes the listener, then waits a few seconds for open calls. */
 #include "base/daemon.h"
 #include "base/log.h"
 #include "base/program.h"
@@ -41,6 +41,7 @@ static void stop(void *context)
 
 static int serve(const struct sd_settings *settings, struct ledger *ledger)
 {
+	struct service *service = NULL;
 	struct directory_server sd = { .looks_left = STOP_DEADLINE_MS / STOP_LOOK_MS };
 	struct daemon_signals *signals = NULL;
 	int status = 1;
@@ -48,10 +49,11 @@ static int serve(const struct sd_settings *settings, struct ledger *ledger)
 	sd.base = event_base_new();
 	sd.stop_timer = sd.base ? evtimer_new(sd.base, look_for_open_calls, &sd) : NULL;
 	signals = sd.stop_timer ? daemon_watch_signals(sd.base, stop, &sd) : NULL;
-	if (!signals)
+	if (!signals || service_create(sd.base, ledger, &service))
 		log_error("cannot set up the event loop");
-	else if (!jsonrpc_server_start(sd.base, "sd", settings->jsonrpc_server, service_handle_call, ledger, &sd.server))
+	else if (!jsonrpc_server_start(sd.base, "sd", settings->jsonrpc_server, service_handle_call, service, &sd.server))
 		status = event_base_dispatch(sd.base) < 0;
+	service_free(service);
 	jsonrpc_server_free(sd.server);
 	daemon_signals_free(signals);
 	if (sd.stop_timer)

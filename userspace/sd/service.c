@@ -4,6 +4,7 @@
  * the log, with the caller's address. */
 #include "sd/service.h"
 
+#include "base/instant.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "directory/record.h"
@@ -11,10 +12,26 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 #include <time.h>
 
 #define NOT_FOUND 404
+#define TURN_MS 10 /* of storing, before the loop has its turn */
+
+struct batch {
+	STAILQ_ENTRY(batch) next;
+	struct jsonrpc_call *call;
+	json_t *records; /* normalised */
+	size_t stored;
+};
+
+struct service {
+	struct ledger *ledger;
+	struct event *turn;
+	STAILQ_HEAD(, batch) batches; /* the first is being stored */
+};
 
 static void refuse_params(struct jsonrpc_call *call, const char *field, const char *detail)
 {
@@ -56,37 +73,78 @@ static json_t *read_records(const json_t *list, char problem[RECORD_PROBLEM_SIZE
 	return records;
 }
 
-static void submit_records(struct jsonrpc_call *call, struct ledger *ledger)
+static void end_batch(struct service *service, bool fine)
 {
-	char problem[RECORD_PROBLEM_SIZE] = "out of memory", reason[SIGNATURE_REASON_SIZE];
-	json_t *records = read_records(json_object_get(call->params, "records"), problem), *record;
-	size_t i;
+	struct batch *batch = STAILQ_FIRST(&service->batches);
+
+	STAILQ_REMOVE_HEAD(&service->batches, next);
+	if (fine)
+		jsonrpc_call_result(batch->call, json_string("ok"));
+	else
+		jsonrpc_call_error(batch->call, JSONRPC_INTERNAL_ERROR, "internal error", NULL);
+	json_decref(batch->records);
+	free(batch);
+}
+
+/* Stores the next record of the first batch; a refused one ends the batch. */
+static void store_next(struct service *service)
+{
+	struct batch *batch = STAILQ_FIRST(&service->batches);
+	size_t count = json_array_size(batch->records);
+	json_t *record = json_array_get(batch->records, batch->stored);
+	const json_t *inner = signed_record_inner(record);
+	char reason[SIGNATURE_REASON_SIZE];
+
+	if (batch->stored == count) {
+		end_batch(service, true);
+	} else if (ledger_append(service->ledger, record, (int64_t)time(NULL), reason)) {
+		log_warning("%s: record %zu of %zu (%s of %s) refused: %s", batch->call->peer, batch->stored, count,
+			    record_section(inner), record_name(inner), reason);
+		end_batch(service, false);
+	} else {
+		log_info("%s: stored %s of %s as %s", batch->call->peer, record_section(inner), record_name(inner),
+			 signed_record_hash(record));
+		batch->stored++;
+	}
+}
+
+static void take_turn(evutil_socket_t fd, short what, void *context)
+{
+	static const struct timeval soon = { 0, 0 };
+	struct service *service = context;
+	uint64_t end = clock_now_ms() + TURN_MS;
+
+	(void)fd, (void)what;
+	while (!STAILQ_EMPTY(&service->batches) && clock_now_ms() < end)
+		store_next(service);
+	if (!STAILQ_EMPTY(&service->batches))
+		evtimer_add(service->turn, &soon);
+}
+
+static void submit_records(struct jsonrpc_call *call, struct service *service)
+{
+	char problem[RECORD_PROBLEM_SIZE] = "out of memory";
+	json_t *records = read_records(json_object_get(call->params, "records"), problem);
+	struct batch *batch = records ? calloc(1, sizeof(*batch)) : NULL;
+	bool is_first = STAILQ_EMPTY(&service->batches);
 
 	if (!records) {
 		refuse_params(call, "records", problem);
-		return;
+	} else if (!batch) {
+		json_decref(records);
+		jsonrpc_call_error(call, JSONRPC_INTERNAL_ERROR, "internal error", NULL);
+	} else {
+		batch->call = call;
+		batch->records = records;
+		STAILQ_INSERT_TAIL(&service->batches, batch, next);
+		if (is_first)
+			take_turn(-1, 0, service);
 	}
-	json_array_foreach(records, i, record)
-	{
-		const json_t *inner = signed_record_inner(record);
-
-		if (ledger_append(ledger, record, (int64_t)time(NULL), reason)) {
-			log_warning("%s: record %zu of %zu (%s of %s) refused: %s", call->peer, i, json_array_size(records),
-				    record_section(inner), record_name(inner), reason);
-			jsonrpc_call_error(call, JSONRPC_INTERNAL_ERROR, "internal error", NULL);
-			json_decref(records);
-			return;
-		}
-		log_info("%s: stored %s of %s as %s", call->peer, record_section(inner), record_name(inner),
-			 signed_record_hash(record));
-	}
-	json_decref(records);
-	jsonrpc_call_result(call, json_string("ok"));
 }
 
-static void get_tip(struct jsonrpc_call *call, struct ledger *ledger)
+static void get_tip(struct jsonrpc_call *call, struct service *service)
 {
-	json_t *tip = ledger_tip(ledger);
+	json_t *tip = ledger_tip(service->ledger);
 
 	jsonrpc_call_result(call, tip ? json_incref(tip) : json_null());
 }
@@ -101,7 +159,7 @@ static bool is_hash(const char *text)
 	return length == 64 || length == 0;
 }
 
-static void get_records(struct jsonrpc_call *call, struct ledger *ledger)
+static void get_records(struct jsonrpc_call *call, struct service *service)
 {
 	const json_t *after = json_object_get(call->params, "after");
 	char hash[65] = "";
@@ -114,15 +172,15 @@ static void get_records(struct jsonrpc_call *call, struct ledger *ledger)
 		for (size_t i = 0; i < json_string_length(after); i++)
 			hash[i] = (char)tolower((unsigned char)json_string_value(after)[i]);
 	}
-	answer(call, ledger_records_after(ledger, hash));
+	answer(call, ledger_records_after(service->ledger, hash));
 }
 
-static void get_entries(struct jsonrpc_call *call, struct ledger *ledger)
+static void get_entries(struct jsonrpc_call *call, struct service *service)
 {
 	json_t *entries = json_array(), *entry;
 	const char *name;
 
-	json_object_foreach((json_t *)ledger_entries(ledger), name, entry)
+	json_object_foreach((json_t *)ledger_entries(service->ledger), name, entry)
 	{
 		if (json_array_append(entries, entry)) {
 			json_decref(entries);
@@ -133,10 +191,10 @@ static void get_entries(struct jsonrpc_call *call, struct ledger *ledger)
 	answer(call, entries);
 }
 
-static void get_entry(struct jsonrpc_call *call, struct ledger *ledger)
+static void get_entry(struct jsonrpc_call *call, struct service *service)
 {
 	const char *name = json_text(call->params, "name");
-	json_t *entry = name ? json_object_get(ledger_entries(ledger), name) : NULL;
+	json_t *entry = name ? json_object_get(ledger_entries(service->ledger), name) : NULL;
 
 	if (!name)
 		refuse_params(call, "name", "must be a string");
@@ -148,7 +206,7 @@ static void get_entry(struct jsonrpc_call *call, struct ledger *ledger)
 
 static const struct {
 	const char *name;
-	void (*handle)(struct jsonrpc_call *call, struct ledger *ledger);
+	void (*handle)(struct jsonrpc_call *call, struct service *service);
 } methods[] = {
 	{ "submitRecords", submit_records }, { "getTip", get_tip },     { "getRecords", get_records },
 	{ "getEntries", get_entries },       { "getEntry", get_entry },
@@ -165,4 +223,33 @@ void service_handle_call(struct jsonrpc_call *call, void *context)
 	}
 	log_warning("%s: unknown method %s", call->peer, call->method);
 	jsonrpc_call_error(call, JSONRPC_METHOD_NOT_FOUND, "method not found", NULL);
+}
+
+int service_create(struct event_base *base, struct ledger *ledger, struct service **result)
+{
+	struct service *service = calloc(1, sizeof(*service));
+
+	if (!service)
+		return -ENOMEM;
+	service->ledger = ledger;
+	STAILQ_INIT(&service->batches);
+	service->turn = evtimer_new(base, take_turn, service);
+	if (!service->turn) {
+		free(service);
+		return -ENOMEM;
+	}
+	*result = service;
+	return 0;
+}
+
+void service_free(struct service *service)
+{
+	if (!service)
+		return;
+	while (!STAILQ_EMPTY(&service->batches)) {
+		log_warning("%s: submitRecords cut short by the stop", STAILQ_FIRST(&service->batches)->call->peer);
+		end_batch(service, false);
+	}
+	event_free(service->turn);
+	free(service);
 }
