@@ -75,14 +75,15 @@ static void request_free(struct request *request)
 	free(request);
 }
 
-/* The callee refused or could not be asked: the ticket goes first, so that the
- * token is void when anybody hears of it. */
+/* The callee refused or could not be asked, which the caller logs: the ticket
+ * goes first, so that the token is void when anybody hears of it. */
 static void request_void(struct request *request)
 {
+	struct brokering *brokering = request->brokering;
 	struct ticket_ending ending;
 
-	if (broker_refuse(request->brokering->options.broker, &request->key, &ending) == 0)
-		ticket_ended(&ending, request->brokering);
+	if (broker_refuse(brokering->options.broker, &request->key, &ending) == 0 && ending.party)
+		brokering->options.release(ending.party, ending.outcome, brokering->options.context);
 }
 
 static void answer_token(struct request *request)
@@ -104,12 +105,12 @@ static void callee_answered(const struct jsonrpc_answer *answer, const char *fai
 
 	(void)closed_early;
 	if (failure) {
-		log_warning("ticket %llu of %s to %s: the own hyper cannot be reached: %s",
+		log_warning("ticket %llu of %s to %s ended refused: the own hyper cannot be reached: %s",
 			    (unsigned long long)request->ticket, request->requester, request->to, failure);
 		request_void(request);
 		jsonrpc_call_error(request->call, JSONRPC_INTERNAL_ERROR, "internal error", NULL);
 	} else if (answer->is_error) {
-		log_info("ticket %llu of %s to %s: the callee did not accept: %d %s",
+		log_info("ticket %llu of %s to %s ended refused: the callee did not accept: %d %s",
 			 (unsigned long long)request->ticket, request->requester, request->to, answer->code,
 			 answer->message ? answer->message : "");
 		request_void(request);

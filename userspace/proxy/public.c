@@ -50,7 +50,7 @@ struct public_proxy {
 	struct event *stopped, *flush;
 	unsigned flush_steps;
 	struct event *chores;
-	uint64_t trimmed_tickets; /* issued when memory was given back */
+	uint64_t work_seen, work_trimmed; /* sums of what only grows, see do_chores() */
 };
 
 bool public_proxy_check(const struct proxy_settings *settings)
@@ -140,7 +140,7 @@ static void start_control(struct public_proxy *proxy, const struct control_setti
 }
 
 /* What can wait: telling of lines that were held back, and giving memory back
- * once, when there has been work and there is none left. */
+ * once after work, when nothing has happened for a whole period. */
 static void do_chores(evutil_socket_t fd, short events, void *context)
 {
 	struct public_proxy *proxy = context;
@@ -151,10 +151,12 @@ static void do_chores(evutil_socket_t fd, short events, void *context)
 	refusals_flush(proxy->refusals);
 	broker_totals(proxy->broker, &tickets);
 	relay_totals(proxy->relay, &pairs);
-	if (tickets.open > 0 || pairs.pairs_live > 0 || tickets.issued == proxy->trimmed_tickets)
-		return;
-	proxy->trimmed_tickets = tickets.issued;
-	residency_trim();
+	uint64_t work = tickets.issued + pairs.pairs_joined + pairs.packets + pairs.bytes;
+	if (work == proxy->work_seen && work != proxy->work_trimmed) {
+		residency_trim();
+		proxy->work_trimmed = work;
+	}
+	proxy->work_seen = work;
 }
 
 static void flushed(evutil_socket_t fd, short events, void *context)
