@@ -52,14 +52,14 @@ static void rig_on_end(const struct pair_report *report, void *context)
 	pthread_mutex_unlock(&rig->lock);
 }
 
-static struct relay_settings rig_settings(unsigned planes)
+static inline struct relay_settings rig_settings(unsigned planes)
 {
 	return (struct relay_settings){
 		.workers = 2, .planes = planes, .pair_memory_bytes = 32 << 20, .max_pairs = 1024, .stop_deadline_ms = 0,
 	};
 }
 
-static void rig_open_with(struct rig *rig, const struct relay_settings *settings, int family)
+static inline void rig_open_with(struct rig *rig, const struct relay_settings *settings, int family)
 {
 	struct relay_options options = { .settings = *settings, .ended = rig_on_end, .context = rig };
 	struct sockaddr_in *four = (struct sockaddr_in *)&rig->address;
@@ -83,7 +83,7 @@ static void rig_open_with(struct rig *rig, const struct relay_settings *settings
 	assert_int_equal(getsockname(rig->listener, (struct sockaddr *)&rig->address, &rig->address_size), 0);
 }
 
-static void rig_close(struct rig *rig)
+static inline void rig_close(struct rig *rig)
 {
 	relay_stop(rig->relay);
 	relay_free(rig->relay);
@@ -93,7 +93,7 @@ static void rig_close(struct rig *rig)
 	pthread_mutex_destroy(&rig->lock);
 }
 
-static void rig_connect(struct rig *rig, int *client, int *relay_end)
+static inline void rig_connect(struct rig *rig, int *client, int *relay_end)
 {
 	*client = socket(rig->address.sin6_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	assert_int_equal(connect(*client, (struct sockaddr *)&rig->address, rig->address_size), 0);
@@ -119,7 +119,7 @@ static void rig_receive_join(struct loop_message *message)
 	sem_post(&join->done);
 }
 
-static int rig_join_sockets(struct rig *rig, unsigned worker, const int fds[2], const uint64_t bytes_read[2], uint64_t *id)
+static inline int rig_join_sockets(struct rig *rig, unsigned worker, const int fds[2], const uint64_t bytes_read[2], uint64_t *id)
 {
 	struct rig_join_message join = { .rig = rig, .worker = worker };
 
@@ -138,7 +138,7 @@ static int rig_join_sockets(struct rig *rig, unsigned worker, const int fds[2], 
 	return join.error;
 }
 
-static void rig_join(struct rig *rig, unsigned worker, struct rig_ends *ends)
+static inline void rig_join(struct rig *rig, unsigned worker, struct rig_ends *ends)
 {
 	int fds[2];
 
@@ -148,10 +148,10 @@ static void rig_join(struct rig *rig, unsigned worker, struct rig_ends *ends)
 }
 
 /* The report of the pair's end; fails the test if it does not come. */
-static struct pair_report rig_wait_end(struct rig *rig, uint64_t id)
+static inline struct pair_report rig_wait_end(struct rig *rig, uint64_t id)
 {
 	struct timespec deadline;
-	struct pair_report report;
+	struct pair_report report = { 0 };
 	int found = -1, error = 0;
 
 	clock_gettime(CLOCK_REALTIME, &deadline);
@@ -174,7 +174,7 @@ static struct pair_report rig_wait_end(struct rig *rig, uint64_t id)
 }
 
 /* Waits until `is_so` holds for the live pair. */
-static struct pair_report rig_wait_pair(struct rig *rig, uint64_t id, bool (*is_so)(const struct pair_report *report))
+static inline struct pair_report rig_wait_pair(struct rig *rig, uint64_t id, bool (*is_so)(const struct pair_report *report))
 {
 	struct pair_report report;
 

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Arithmetic of lent credit, and slots that are used again. */
+#include "relay/credit.h"
+#include "relay/slots.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+static void a_loan_doubles_up_to_its_limit(void **state)
+{
+	struct credit_budget budget;
+	uint64_t most = 1000000, loan;
+
+	(void)state;
+	credit_budget_init(&budget, 100 << 20);
+	loan = credit_lend_first(&budget, most);
+	assert_int_equal(loan, CREDIT_FIRST_BYTES);
+	for (unsigned i = 0; i < 10; i++) {
+		uint64_t next = credit_lend_more(&budget, loan, most);
+
+		assert_int_equal(next, loan * 2 < most ? loan * 2 : most);
+		loan = next;
+		assert_int_equal(budget.lent, loan);
+	}
+	assert_int_equal(loan, most);
+	loan = credit_take_back(&budget, loan);
+	assert_int_equal(loan, CREDIT_FIRST_BYTES);
+	assert_int_equal(credit_take_back(&budget, loan), CREDIT_FIRST_BYTES);
+	credit_return(&budget, loan);
+	assert_int_equal(budget.lent, 0);
+}
+
+static void a_small_send_buffer_limits_the_first_loan(void **state)
+{
+	struct credit_budget budget;
+
+	(void)state;
+	credit_budget_init(&budget, 100 << 20);
+	assert_int_equal(credit_lend_first(&budget, 1000), 1000);
+	assert_int_equal(credit_lend_more(&budget, 1000, 1000), 1000);
+	assert_int_equal(credit_take_back(&budget, 1000), 1000);
+	credit_return(&budget, 1000);
+	assert_int_equal(budget.lent, 0);
+}
+
+static void an_exhausted_budget_lends_no_more_but_first_loans(void **state)
+{
+	struct credit_budget budget;
+	uint64_t one, other;
+
+	(void)state;
+	credit_budget_init(&budget, 3 * CREDIT_FIRST_BYTES);
+	one = credit_lend_first(&budget, 1 << 30);
+	other = credit_lend_first(&budget, 1 << 30);
+	one = credit_lend_more(&budget, one, 1 << 30);
+	assert_int_equal(one, 2 * CREDIT_FIRST_BYTES);
+	assert_int_equal(credit_lend_more(&budget, other, 1 << 30), other);
+	assert_int_equal(credit_lend_first(&budget, 1 << 30), CREDIT_FIRST_BYTES); /* nobody starves */
+	assert_int_equal(budget.lent, 4 * CREDIT_FIRST_BYTES);
+	credit_return(&budget, one);
+	assert_int_equal(credit_lend_more(&budget, other, 1 << 30), 2 * CREDIT_FIRST_BYTES);
+}
+
+static void the_default_budget_follows_the_kernel(void **state)
+{
+	struct credit_budget budget;
+
+	(void)state;
+	credit_budget_init(&budget, 0);
+	assert_true(budget.total > 1 << 20);
+}
+
+static void few_packets_may_wait_on_a_small_credit(void **state)
+{
+	(void)state;
+	assert_int_equal(credit_packets(0), CREDIT_PACKETS_LEAST);
+	assert_int_equal(credit_packets(2 << 20), 2048);
+}
+
+static void *lend_and_return(void *argument)
+{
+	struct credit_budget *budget = argument;
+
+	for (unsigned i = 0; i < 20000; i++) {
+		uint64_t loan = credit_lend_first(budget, 1 << 30);
+
+		loan = credit_lend_more(budget, loan, 1 << 30);
+		loan = credit_lend_more(budget, loan, 1 << 30);
+		credit_return(budget, loan);
+	}
+	return NULL;
+}
+
+static void workers_share_a_budget(void **state)
+{
+	struct credit_budget budget;
+	pthread_t threads[4];
+
+	(void)state;
+	credit_budget_init(&budget, 10 * CREDIT_FIRST_BYTES);
+	for (unsigned i = 0; i < 4; i++)
+		pthread_create(&threads[i], NULL, lend_and_return, &budget);
+	for (unsigned i = 0; i < 4; i++)
+		pthread_join(threads[i], NULL);
+	assert_int_equal(budget.lent, 0);
+}
+
+/* ---- slots ---- */
+
+static void a_retired_slot_is_free_only_after_the_grace_period(void **state)
+{
+	struct slots slots;
+	uint32_t index, generation, other, other_generation;
+
+	(void)state;
+	assert_int_equal(slots_init(&slots, 2), 0);
+	assert_int_equal(slots_take(&slots, &index, &generation), 0);
+	assert_int_equal(slots_take(&slots, &other, &other_generation), 0);
+	assert_int_equal(index % 2, 0);
+	assert_int_not_equal(index, other);
+	assert_int_equal(slots_take(&slots, &index, &generation), -ENOSPC);
+	slots_retire(&slots, other);
+	assert_int_equal(slots_take(&slots, &index, &generation), -ENOSPC);
+	assert_int_equal(slots_begin_grace(&slots), 1);
+	assert_int_equal(slots_take(&slots, &index, &generation), -ENOSPC);
+	slots_end_grace(&slots);
+	assert_int_equal(slots_take(&slots, &index, &generation), 0);
+	assert_int_equal(index, other);
+	assert_int_equal(generation, other_generation + 1); /* late records carry the old one */
+	slots_destroy(&slots);
+}
+
+static void what_is_retired_during_a_grace_period_waits_for_the_next(void **state)
+{
+	struct slots slots;
+	uint32_t first, second, index, generation;
+
+	(void)state;
+	assert_int_equal(slots_init(&slots, 2), 0);
+	slots_take(&slots, &first, &generation);
+	slots_take(&slots, &second, &generation);
+	slots_retire(&slots, first);
+	assert_int_equal(slots_begin_grace(&slots), 1);
+	slots_retire(&slots, second);
+	slots_end_grace(&slots);
+	assert_int_equal(slots_free_count(&slots), 1);
+	assert_int_equal(slots_take(&slots, &index, &generation), 0);
+	assert_int_equal(index, first);
+	assert_int_equal(slots_take(&slots, &index, &generation), -ENOSPC);
+	assert_int_equal(slots_begin_grace(&slots), 1);
+	slots_end_grace(&slots);
+	assert_int_equal(slots_take(&slots, &index, &generation), 0);
+	assert_int_equal(index, second);
+	slots_destroy(&slots);
+}
+
+static void generations_grow_with_every_use(void **state)
+{
+	struct slots slots;
+	uint32_t seen[4] = { 0 };
+
+	(void)state;
+	assert_int_equal(slots_init(&slots, 4), 0);
+	for (unsigned round = 0; round < 100; round++) {
+		uint32_t index, generation;
+
+		assert_int_equal(slots_take(&slots, &index, &generation), 0);
+		assert_true(generation > seen[index / 2]);
+		seen[index / 2] = generation;
+		slots_retire(&slots, index);
+		slots_begin_grace(&slots);
+		slots_end_grace(&slots);
+	}
+	assert_int_equal(slots_free_count(&slots), 4);
+	slots_destroy(&slots);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_loan_doubles_up_to_its_limit),
+		cmocka_unit_test(a_small_send_buffer_limits_the_first_loan),
+		cmocka_unit_test(an_exhausted_budget_lends_no_more_but_first_loans),
+		cmocka_unit_test(the_default_budget_follows_the_kernel),
+		cmocka_unit_test(few_packets_may_wait_on_a_small_credit),
+		cmocka_unit_test(workers_share_a_budget),
+		cmocka_unit_test(a_retired_slot_is_free_only_after_the_grace_period),
+		cmocka_unit_test(what_is_retired_during_a_grace_period_waits_for_the_next),
+		cmocka_unit_test(generations_grow_with_every_use),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

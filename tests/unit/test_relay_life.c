@@ -1,0 +1,339 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The relay around its pairs: limits, stopping, stalls, reports from other
+ * threads, and the faults that only the test build of the kernel program has. */
+#include "relay/faults.h"
+#include "relay_rig.h"
+
+#include <time.h>
+
+static void open_rig(struct rig *rig, unsigned planes, uint64_t max_pairs, unsigned stall_ms, unsigned stop_ms)
+{
+	struct relay_settings settings = rig_settings(planes);
+
+	settings.max_pairs = max_pairs;
+	settings.stall_limit_ms = stall_ms;
+	settings.stop_deadline_ms = stop_ms;
+	rig_open_with(rig, &settings, AF_INET);
+}
+
+static bool has_sockmap(struct rig *rig)
+{
+	if (relay_probed(rig->relay)->planes[PLANE_SOCKMAP])
+		return true;
+	print_message("no sockmap here\n");
+	rig_close(rig);
+	return false;
+}
+
+static void assert_is_reset(int fd)
+{
+	char byte;
+	ssize_t size;
+
+	while ((size = recv(fd, &byte, 1, 0)) > 0)
+		;
+	assert_int_equal(size, -1);
+	assert_int_equal(errno, ECONNRESET);
+}
+
+static void pairs_beyond_the_limit_are_reset(void **state)
+{
+	struct rig rig;
+	struct rig_ends ends[3];
+	struct relay_totals totals;
+	int fds[2];
+
+	(void)state;
+	open_rig(&rig, PLANE_MASK_ALL, 2, 0, 0);
+	for (unsigned i = 0; i < 2; i++)
+		rig_join(&rig, i, &ends[i]);
+	for (unsigned i = 0; i < 2; i++)
+		rig_connect(&rig, &ends[2].client[i], &fds[i]);
+	assert_int_equal(rig_join_sockets(&rig, 0, fds, NULL, &ends[2].id), -EMFILE);
+	assert_is_reset(ends[2].client[0]);
+	assert_is_reset(ends[2].client[1]);
+	for (unsigned i = 0; i < 2; i++)
+		close(ends[0].client[i]);
+	assert_int_equal(rig_wait_end(&rig, ends[0].id).outcome, OUTCOME_HAPPY);
+	relay_totals(rig.relay, &totals);
+	assert_int_equal(totals.pairs_live, 1);
+	for (unsigned i = 0; i < 2; i++) {
+		rig_connect(&rig, &ends[0].client[i], &fds[i]);
+		close(ends[2].client[i]);
+	}
+	assert_int_equal(rig_join_sockets(&rig, 0, fds, NULL, &ends[0].id), 0);
+	for (unsigned i = 0; i < 2; i++) {
+		close(ends[0].client[i]);
+		close(ends[1].client[i]);
+	}
+	rig_close(&rig);
+}
+
+static void *stop_relay(void *relay)
+{
+	relay_stop(relay);
+	return NULL;
+}
+
+static void a_stop_waits_for_pairs_and_then_resets_them(void **state)
+{
+	struct rig rig;
+	struct rig_ends happy, left;
+	pthread_t thread;
+	int fds[2];
+	char got[8];
+
+	(void)state;
+	open_rig(&rig, PLANE_MASK_ALL, 16, 0, 300);
+	rig_join(&rig, 0, &happy);
+	rig_join(&rig, 1, &left);
+	for (unsigned i = 0; i < 2; i++)
+		rig_connect(&rig, &(int){ 0 }, &fds[i]);
+	pthread_create(&thread, NULL, stop_relay, rig.relay);
+	assert_true(rig_send_all(happy.client[0], "still", 5));
+	assert_true(rig_receive_all(happy.client[1], got, 5));
+	close(happy.client[0]);
+	close(happy.client[1]);
+	assert_int_equal(rig_wait_end(&rig, happy.id).outcome, OUTCOME_HAPPY);
+	pthread_join(thread, NULL);
+	assert_int_equal(rig_wait_end(&rig, left.id).outcome, OUTCOME_SHUTDOWN);
+	assert_is_reset(left.client[0]);
+	assert_is_reset(left.client[1]);
+	close(left.client[0]);
+	close(left.client[1]);
+	close(fds[0]);
+	close(fds[1]);
+	rig_close(&rig);
+}
+
+static void a_stalled_pair_ends_with_its_own_outcome(void **state)
+{
+	static const unsigned planes[] = { PLANE_MASK_COPY, PLANE_MASK_SPLICE, PLANE_MASK_ALL };
+
+	(void)state;
+	for (unsigned i = 0; i < 3; i++) {
+		struct rig rig;
+		struct rig_ends stalled, idle;
+		char bytes[65536] = { 0 };
+		struct pair_report report;
+
+		open_rig(&rig, planes[i], 16, 400, 0);
+		rig_join(&rig, 0, &stalled);
+		rig_join(&rig, 0, &idle);
+		while (send(stalled.client[0], bytes, sizeof bytes, MSG_DONTWAIT) > 0 || poll(NULL, 0, 20) ||
+		       send(stalled.client[0], bytes, sizeof bytes, MSG_DONTWAIT) > 0)
+			;
+		report = rig_wait_end(&rig, stalled.id);
+		assert_int_equal(report.outcome, OUTCOME_STALLED);
+		assert_is_reset(stalled.client[0]);
+		/* Silence is no stall. */
+		assert_int_equal(relay_find_pair(rig.relay, idle.id, &report), 0);
+		for (unsigned k = 0; k < 2; k++) {
+			close(stalled.client[k]);
+			close(idle.client[k]);
+		}
+		rig_close(&rig);
+	}
+}
+
+/* ---- reports ---- */
+
+struct visit {
+	unsigned count;
+	uint64_t ids;
+};
+
+static void count_visit(const struct pair_report *report, void *context)
+{
+	struct visit *visit = context;
+
+	assert_string_equal(report->parties[1].operator_name, "operator-1");
+	assert_true(strncmp(report->parties[0].address, "127.0.0.1:", 10) == 0);
+	visit->count++;
+	visit->ids += report->id;
+}
+
+static void all_pairs_are_visited_once(void **state)
+{
+	struct rig rig;
+	struct rig_ends ends[100];
+	struct visit visit = { 0 };
+	struct pair_report report;
+	uint64_t ids = 0;
+
+	(void)state;
+	open_rig(&rig, PLANE_MASK_ALL, 128, 0, 0);
+	for (unsigned i = 0; i < 100; i++) {
+		rig_join(&rig, i % 2, &ends[i]);
+		ids += ends[i].id;
+	}
+	relay_visit_pairs(rig.relay, count_visit, &visit);
+	assert_int_equal(visit.count, 100);
+	assert_int_equal(visit.ids, ids);
+	assert_int_equal(relay_find_pair(rig.relay, 100000, &report), -ENOENT);
+	relay_stop(rig.relay);
+	assert_int_equal(relay_find_pair(rig.relay, ends[0].id, &report), -ENOENT);
+	for (unsigned i = 0; i < 100; i++) {
+		close(ends[i].client[0]);
+		close(ends[i].client[1]);
+	}
+	rig_close(&rig);
+}
+
+static _Atomic bool visiting;
+static void *visit_all_the_time(void *context)
+{
+	struct rig *rig = context;
+
+	while (visiting) {
+		struct visit visit = { 0 };
+		struct relay_totals totals;
+
+		relay_visit_pairs(rig->relay, count_visit, &visit);
+		relay_totals(rig->relay, &totals);
+		poll(NULL, 0, 1);
+	}
+	return NULL;
+}
+
+static void reports_are_taken_while_bytes_move(void **state)
+{
+	struct rig rig;
+	struct rig_ends ends[8];
+	struct rig_stream streams[16];
+	pthread_t thread;
+
+	(void)state;
+	open_rig(&rig, PLANE_MASK_ALL, 16, 60000, 0);
+	visiting = true;
+	for (unsigned i = 0; i < 8; i++)
+		rig_join(&rig, i % 2, &ends[i]);
+	pthread_create(&thread, NULL, visit_all_the_time, &rig);
+	for (unsigned i = 0; i < 16; i++)
+		streams[i] = (struct rig_stream){
+			.from = ends[i / 2].client[i % 2], .to = ends[i / 2].client[!(i % 2)], .seed = i, .size = 1000000,
+			.write_most = 30000, .read_most = 20000, .write_pause_us = 2000, .half_close = true,
+		};
+	rig_run_streams(streams, 16);
+	for (unsigned i = 0; i < 8; i++) {
+		assert_int_equal(rig_wait_end(&rig, ends[i].id).outcome, OUTCOME_HAPPY);
+		close(ends[i].client[0]);
+		close(ends[i].client[1]);
+	}
+	visiting = false;
+	pthread_join(thread, NULL);
+	rig_close(&rig);
+}
+
+/* ---- faults ---- */
+
+static void lost_announcements_are_found(void **state)
+{
+	struct relay_faults faults = { .kernel = { .lose_record_every = 1 } };
+	struct rig rig;
+	struct rig_ends ends;
+	struct relay_totals totals;
+
+	(void)state;
+	relay_set_faults(&faults);
+	open_rig(&rig, PLANE_MASK_ALL, 16, 0, 0);
+	if (!has_sockmap(&rig))
+		skip();
+	rig_join(&rig, 0, &ends);
+	for (unsigned i = 0; i < 5; i++) {
+		struct rig_stream stream = { .from = ends.client[0], .to = ends.client[1], .seed = i, .size = 5000000,
+					     .write_most = 200000, .read_most = 100000 };
+
+		rig_wait_pair(&rig, ends.id, rig_is_open);
+		rig_run_streams(&stream, 1);
+	}
+	relay_totals(rig.relay, &totals);
+	assert_true(totals.closings[CLOSING_CREDIT] + totals.closings[CLOSING_PILE] > 0);
+	assert_true(totals.found_by_sweep > 0);
+	close(ends.client[0]);
+	close(ends.client[1]);
+	assert_int_equal(rig_wait_end(&rig, ends.id).outcome, OUTCOME_HAPPY);
+	rig_close(&rig);
+}
+
+static void the_books_catch_a_lost_packet(void **state)
+{
+	struct relay_faults faults = { .kernel = { .lose_packet_every = 10 } };
+	struct rig rig;
+	struct rig_ends ends;
+	struct relay_totals totals;
+	char bytes[100] = { 0 };
+
+	(void)state;
+	relay_set_faults(&faults);
+	open_rig(&rig, PLANE_MASK_ALL, 16, 0, 0);
+	if (!has_sockmap(&rig))
+		skip();
+	rig_join(&rig, 0, &ends);
+	rig_wait_pair(&rig, ends.id, rig_is_open);
+	for (unsigned i = 0; i < 15; i++) {
+		assert_true(rig_send_all(ends.client[0], bytes, sizeof bytes));
+		if (i < 9)
+			assert_true(rig_receive_all(ends.client[1], bytes, sizeof bytes)); /* packets of their own */
+	}
+	shutdown(ends.client[0], SHUT_WR);
+	assert_int_equal(rig_wait_end(&rig, ends.id).outcome, OUTCOME_BOOKS_WRONG);
+	assert_is_reset(ends.client[1]);
+	relay_totals(rig.relay, &totals);
+	assert_int_equal(totals.books_wrong, 1);
+	close(ends.client[0]);
+	close(ends.client[1]);
+	rig_close(&rig);
+}
+
+static void late_records_harm_no_later_pair(void **state)
+{
+	struct relay_faults faults = { .late_record_every = 1 };
+	struct rig rig;
+	struct relay_totals totals;
+
+	(void)state;
+	relay_set_faults(&faults);
+	open_rig(&rig, PLANE_MASK_ALL, 2, 0, 0);
+	if (!has_sockmap(&rig))
+		skip();
+	for (unsigned i = 0; i < 400; i++) {
+		struct rig_ends ends;
+		struct rig_stream stream;
+
+		rig_join(&rig, i % 2, &ends);
+		if (i % 4 == 0)
+			rig_wait_pair(&rig, ends.id, rig_is_open);
+		stream = (struct rig_stream){ .from = ends.client[0], .to = ends.client[1], .seed = i, .size = 400000,
+					      .write_most = 200000, .read_most = 100000, .half_close = true };
+		rig_run_streams(&stream, 1);
+		close(ends.client[1]);
+		assert_int_equal(rig_wait_end(&rig, ends.id).outcome, OUTCOME_HAPPY);
+		close(ends.client[0]);
+	}
+	for (unsigned waited = 0; waited < RIG_DEADLINE_MS; waited++) {
+		relay_totals(rig.relay, &totals);
+		if (totals.late_records)
+			break;
+		poll(NULL, 0, 1);
+	}
+	assert_true(totals.late_records > 0);
+	assert_int_equal(totals.books_wrong, 0);
+	rig_close(&rig);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(pairs_beyond_the_limit_are_reset),
+		cmocka_unit_test(a_stop_waits_for_pairs_and_then_resets_them),
+		cmocka_unit_test(a_stalled_pair_ends_with_its_own_outcome),
+		cmocka_unit_test(all_pairs_are_visited_once),
+		cmocka_unit_test(reports_are_taken_while_bytes_move),
+		cmocka_unit_test(lost_announcements_are_found),
+		cmocka_unit_test(the_books_catch_a_lost_packet),
+		cmocka_unit_test(late_records_harm_no_later_pair),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
