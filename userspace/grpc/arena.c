@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Blocks of memory chained together; an allocation advances a pointer in the
- * newest block. Used by one message coder call at a time, from any thread.
+/* Blocks of memory chained together, the first one within the arena; an
+ * allocation advances a pointer in the newest block. Used by one message coder call at a time, from any thread.
  * Invariant: `next` is aligned for any type and never beyond `end`. */
 #include "grpc/arena.h"
 
@@ -9,7 +9,7 @@
 
 #define ARENA_ALIGNMENT _Alignof(max_align_t)
 /* Small enough that malloc keeps the blocks instead of giving pages back to the kernel every time. */
-#define ARENA_BLOCK_SIZE (32u << 10)
+#define ARENA_BLOCK_SIZE (64u << 10)
 
 struct arena_block {
 	struct arena_block *older;
@@ -18,7 +18,9 @@ struct arena_block {
 
 void arena_init(struct arena *arena)
 {
-	*arena = (struct arena){ 0 };
+	arena->blocks = NULL;
+	arena->next = arena->first;
+	arena->end = arena->first + sizeof(arena->first);
 }
 
 void *arena_allocate(struct arena *arena, size_t size)
@@ -51,7 +53,7 @@ void arena_release(struct arena *arena)
 		free(arena->blocks);
 		arena->blocks = older;
 	}
-	arena->next = arena->end = NULL;
+	arena_init(arena);
 }
 
 static void *allocate_for_protobuf(void *arena, size_t size)

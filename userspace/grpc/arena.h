@@ -6,14 +6,17 @@
 #include <protobuf-c/protobuf-c.h>
 #include <stddef.h>
 
+#define ARENA_FIRST_SIZE (128u << 10)
+
 struct arena_block;
 
 struct arena {
 	struct arena_block *blocks;
 	char *next, *end;
+	_Alignas(max_align_t) char first[ARENA_FIRST_SIZE]; /* most messages need little more */
 };
 
-/* Allocates nothing. */
+/* Allocates nothing. The arena is not to be moved afterwards. */
 void arena_init(struct arena *arena);
 /* Memory for any type, not cleared; NULL when there is none. */
 void *arena_allocate(struct arena *arena, size_t size);

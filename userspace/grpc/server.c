@@ -34,48 +34,7 @@
 #define BUFFERED_MAX (256u << 20)
 #define BACKLOG 512
 
-struct grpc_call {
-	struct transport *transport; /* a reference, for the identities */
-	struct stream *stream;       /* NULL: gone */
-	struct server_connection *connection; /* valid while `stream` is */
-	struct hyper_request request;
-	bool has_request;
-};
-
-/* ---- unary calls ---- */
-
-static void free_call(struct grpc_call *call)
-{
-	transport_release(call->transport);
-	hyper_request_clear(&call->request);
-	free(call);
-}
-
-/* The answer is on its way; the call itself is gone. */
-static void answered_closed(struct stream *stream, uint32_t error_code)
-{
-	struct server_connection *connection = stream->owner;
-	(void)error_code;
-
-	connection->server->open_calls--;
-	connection->streams--;
-}
-
-static const struct stream_kind answered_kind = { .closed = answered_closed };
-
-/* The client has left; the owner still works on the answer. */
-static void delivered_closed(struct stream *stream, uint32_t error_code)
-{
-	struct grpc_call *call = stream->owner;
-	(void)error_code;
-
-	call->connection->server->open_calls--;
-	call->connection->streams--;
-	call->stream = NULL;
-	call->connection = NULL;
-}
-
-static const struct stream_kind delivered_kind = { .closed = delivered_closed };
+/* ---- new streams ---- */
 
 /* Streams that we have refused, until they are closed. */
 static void refused_closed(struct stream *stream, uint32_t error_code)
@@ -86,133 +45,7 @@ static void refused_closed(struct stream *stream, uint32_t error_code)
 	connection->streams--;
 }
 
-static const struct stream_kind refused_kind = { .closed = refused_closed };
-
-static void refuse_call(struct grpc_call *call, int status, const char *message)
-{
-	struct stream *stream = call->stream;
-
-	stream->kind = &refused_kind;
-	stream->owner = call->connection;
-	stream_end_with_status(stream, status, message);
-	free_call(call);
-}
-
-static void call_message(struct stream *stream, const uint8_t *message, size_t size)
-{
-	struct grpc_call *call = stream->owner;
-
-	if (call->has_request) {
-		refuse_call(call, GRPC_STATUS_INTERNAL, "more than one request message");
-		return;
-	}
-	int error = grpc_request_decode(message, size, &call->request);
-
-	if (error)
-		refuse_call(call, grpc_status_of_errno(error), "grpc: the request cannot be decoded");
-	else
-		call->has_request = true;
-}
-
-static void call_broken(struct stream *stream, int error)
-{
-	char message[96] = "grpc: the request is not a gRPC message";
-
-	if (error == -EMSGSIZE)
-		snprintf(message, sizeof(message), "grpc: received message larger than max (%u)", GRPC_MESSAGE_MAX);
-	else if (error == -EOPNOTSUPP)
-		snprintf(message, sizeof(message), "grpc: compressed messages are not supported");
-	else if (error == -ENOBUFS)
-		snprintf(message, sizeof(message), "grpc: too many requests are under way");
-	refuse_call(stream->owner, grpc_status_of_errno(error), message);
-}
-
-static void call_ended(struct stream *stream)
-{
-	struct grpc_call *call = stream->owner;
-	struct grpc_server *server = call->connection->server;
-
-	if (!call->has_request) {
-		refuse_call(call, GRPC_STATUS_INTERNAL, "the request has no message");
-		return;
-	}
-	stream->kind = &delivered_kind;
-	server->open_calls++;
-	server->options.called(call, server->options.context);
-}
-
-static void call_closed(struct stream *stream, uint32_t error_code)
-{
-	struct grpc_call *call = stream->owner;
-	(void)error_code;
-
-	call->connection->streams--;
-	free_call(call);
-}
-
-static const struct stream_kind call_kind = {
-	.message = call_message,
-	.broken = call_broken,
-	.ended = call_ended,
-	.closed = call_closed,
-};
-
-const struct hyper_request *grpc_call_request(const struct grpc_call *call)
-{
-	return &call->request;
-}
-
-const struct peer_identities *grpc_call_identities(const struct grpc_call *call)
-{
-	return &call->transport->identities;
-}
-
-void grpc_call_fail(struct grpc_call *call, int status, const char *message)
-{
-	if (call->stream) {
-		call->stream->kind = &answered_kind;
-		call->stream->owner = call->connection;
-		stream_end_with_status(call->stream, status, message);
-	}
-	free_call(call);
-}
-
-void grpc_call_respond(struct grpc_call *call, const struct hyper_response *response)
-{
-	uint8_t *frame;
-	size_t size;
-	int error;
-
-	if (!call->stream) {
-		free_call(call);
-		return;
-	}
-	error = grpc_response_frame(response, &frame, &size);
-	if (!error)
-		error = stream_send(call->stream, frame, size);
-	if (error)
-		grpc_call_fail(call, grpc_status_of_errno(error),
-			       error == -EMSGSIZE ? "the response is too large or too deep" : "the response cannot be sent");
-	else
-		grpc_call_fail(call, GRPC_STATUS_OK, NULL);
-}
-
-/* ---- new streams ---- */
-
-static void accept_call(struct server_connection *connection, struct stream *stream)
-{
-	struct grpc_call *call = calloc(1, sizeof(*call));
-
-	if (!call) {
-		stream_end_with_status(stream, GRPC_STATUS_RESOURCE_EXHAUSTED, "no memory");
-		return;
-	}
-	call->transport = transport_hold(connection->transport);
-	call->stream = stream;
-	call->connection = connection;
-	stream->kind = &call_kind;
-	stream->owner = call;
-}
+const struct stream_kind refused_kind = { .closed = refused_closed };
 
 static void inbound_headers(struct stream *stream)
 {
@@ -223,7 +56,7 @@ static void inbound_headers(struct stream *stream)
 	if (!stream->head.is_post || !stream->head.is_grpc)
 		stream_reset(stream, NGHTTP2_PROTOCOL_ERROR);
 	else if (!strcmp(path, "/Hyper/Call"))
-		accept_call(connection, stream);
+		call_accept(connection, stream);
 	else if (!strcmp(path, "/Hyper/ServerCall"))
 		reverse_accept(connection, stream);
 	else

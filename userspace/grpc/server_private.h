@@ -27,6 +27,12 @@ struct grpc_server {
 	bool is_stopped;
 };
 
+/* A Call stream was opened; takes the stream over. */
+void call_accept(struct server_connection *connection, struct stream *stream);
+/* The owner has the call and works on its answer. */
+extern const struct stream_kind delivered_kind;
+/* What is left of a stream that we have refused; its owner is the connection. */
+extern const struct stream_kind refused_kind;
 /* A ServerCall stream was opened; takes the stream over. */
 void reverse_accept(struct server_connection *connection, struct stream *stream);
 /* Its announcement has not come in time, or its peer does not take a request. */

@@ -12,7 +12,6 @@
 #include "grpc/transport.h"
 
 #include "base/instant.h"
-#include "tls/context.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -122,38 +121,6 @@ void transport_schedule(struct transport *transport)
 	event_active(transport->turn, EV_TIMEOUT, 0);
 }
 
-/* The cause of a failed SSL call, in the words of grpc-go where it has some. */
-static const char *describe_tls_failure(struct transport *transport, int result, int system_error)
-{
-	int kind = SSL_get_error(transport->ssl, result);
-
-	if (kind == SSL_ERROR_ZERO_RETURN || (kind == SSL_ERROR_SYSCALL && !system_error) ||
-	    (kind == SSL_ERROR_SSL && ERR_GET_REASON(ERR_peek_error()) == SSL_R_UNEXPECTED_EOF_WHILE_READING)) {
-		ERR_clear_error();
-		return "EOF";
-	}
-	if (kind == SSL_ERROR_SYSCALL) {
-		ERR_clear_error();
-		return strerror(system_error);
-	}
-	return tls_error_text(transport->ssl);
-}
-
-static void fail_connection(struct transport *transport, const char *cause)
-{
-	if (!transport->is_identified)
-		transport_fail(transport, "authentication handshake failed: %s", cause);
-	else if (transport->is_server)
-		transport_fail(transport, "%s", cause);
-	else if (!transport->is_settled)
-		transport_fail(transport, "error reading server preface: %s", cause);
-	else if (transport->peer_goodbye)
-		transport_fail(transport, "error reading from server: %s, received prior goaway: %s", cause,
-			       transport->peer_goodbye);
-	else
-		transport_fail(transport, "error reading from server: %s", cause);
-}
-
 static void set_timer(struct transport *transport, uint64_t due_ms, uint64_t now_ms)
 {
 	uint64_t wait = due_ms > now_ms + TIMER_MIN_MS ? due_ms - now_ms : TIMER_MIN_MS;
@@ -198,7 +165,7 @@ static bool write_out(struct transport *transport)
 		} else if (kind != SSL_ERROR_WANT_READ) {
 			/* What the peer said last (an alert) explains more than a broken pipe. */
 			snprintf(transport->write_error, sizeof(transport->write_error), "%s",
-				 describe_tls_failure(transport, result, system_error));
+				 handshake_tls_cause(transport, result, system_error));
 			event_active(transport->readable, EV_READ, 0);
 		}
 		return false;
@@ -270,7 +237,16 @@ static void report_failure(struct transport *transport)
 		handlers->failed(transport->failure, transport->owner);
 }
 
-static void begin_session(struct transport *transport);
+static void begin_session(struct transport *transport)
+{
+	if (session_create(transport)) {
+		transport_fail(transport, "no memory");
+		return;
+	}
+	event_add(transport->readable, NULL);
+	/* With the client's Finished its first request may have been read already. */
+	event_active(transport->readable, EV_READ, 0);
+}
 
 static void take_turn(evutil_socket_t fd, short events, void *context)
 {
@@ -282,7 +258,7 @@ static void take_turn(evutil_socket_t fd, short events, void *context)
 	if (transport->is_identifying && (transport->is_identified || transport->identity_error)) {
 		transport->is_identifying = false;
 		if (transport->identity_error)
-			fail_connection(transport, transport->identity_error);
+			transport_fail_because(transport, transport->identity_error);
 		else
 			begin_session(transport);
 	}
@@ -293,7 +269,9 @@ static void take_turn(evutil_socket_t fd, short events, void *context)
 				       !nghttp2_session_want_write(transport->session);
 
 			if (is_done || (transport->is_goodbye_said && LIST_EMPTY(&transport->streams)))
-				transport_fail(transport, "the connection was closed");
+				transport_fail(transport, "the connection was closed%s%s",
+					       transport->peer_goodbye ? ", received prior goaway: " : "",
+					       transport->peer_goodbye ? transport->peer_goodbye : "");
 		}
 	}
 	if (transport->is_settled && !transport->is_keepalive_on && !transport->is_closed) {
@@ -303,86 +281,6 @@ static void take_turn(evutil_socket_t fd, short events, void *context)
 	if (transport->failure && !transport->is_closed)
 		report_failure(transport);
 	leave(transport);
-}
-
-/* ---- handshake and pinning ---- */
-
-static void note_identities(struct peer_identities *identities, const char *failure, void *context)
-{
-	struct transport *transport = context;
-
-	certificate_identity_clear(&transport->certificate);
-	if (failure) {
-		transport->identity_error = strdup(failure);
-	} else if (transport->is_closed) {
-		peer_identities_clear(identities);
-	} else {
-		transport->identities = *identities;
-		*identities = (struct peer_identities){ 0 };
-		/* A peer that passed the chain check as one operator must not stand in for another. */
-		if (!transport->identities.count ||
-		    (!transport->is_server && !peer_identities_find(&transport->identities, transport->server_name)))
-			transport->identity_error = strdup("no name matched");
-		else
-			transport->is_identified = true;
-	}
-	transport_schedule(transport);
-	transport_release(transport);
-}
-
-static void ask_identity(struct transport *transport)
-{
-	X509 *leaf = SSL_get1_peer_certificate(transport->ssl);
-	int error;
-
-	transport->is_tls_up = true;
-	if (!leaf) {
-		fail_connection(transport, "the peer has no certificate");
-		return;
-	}
-	error = certificate_identity_read(leaf, &transport->certificate);
-	X509_free(leaf);
-	if (error) {
-		fail_connection(transport, "the peer's certificate cannot be read");
-		return;
-	}
-	/* Nothing is read until the answer is there: nothing piles up. */
-	event_del(transport->readable);
-	transport->is_identifying = true;
-	transport_hold(transport);
-	transport->identifier.identify(transport->identifier.owner, &transport->certificate, note_identities, transport);
-}
-
-static void shake_hands(struct transport *transport)
-{
-	ERR_clear_error();
-	errno = 0;
-	int result = SSL_do_handshake(transport->ssl), system_error = errno;
-
-	if (result == 1) {
-		ask_identity(transport);
-		return;
-	}
-	switch (SSL_get_error(transport->ssl, result)) {
-	case SSL_ERROR_WANT_READ:
-		break;
-	case SSL_ERROR_WANT_WRITE:
-		event_add(transport->writable, NULL);
-		break;
-	default:
-		fail_connection(transport, describe_tls_failure(transport, result, system_error));
-	}
-}
-
-static void begin_session(struct transport *transport)
-{
-	if (session_create(transport)) {
-		transport_fail(transport, "no memory");
-		return;
-	}
-	event_add(transport->readable, NULL);
-	/* With the client's Finished its first request may have been read already. */
-	event_active(transport->readable, EV_READ, 0);
 }
 
 /* ---- reading ---- */
@@ -400,9 +298,9 @@ static void read_in(struct transport *transport)
 			int kind = SSL_get_error(transport->ssl, result);
 
 			if (kind != SSL_ERROR_WANT_READ && kind != SSL_ERROR_WANT_WRITE)
-				fail_connection(transport, describe_tls_failure(transport, result, system_error));
+				transport_fail_because(transport, handshake_tls_cause(transport, result, system_error));
 			else if (transport->write_error[0])
-				fail_connection(transport, transport->write_error);
+				transport_fail_because(transport, transport->write_error);
 			else if (kind == SSL_ERROR_WANT_WRITE)
 				event_add(transport->writable, NULL);
 			return;
@@ -435,7 +333,7 @@ static void take_event(evutil_socket_t fd, short events, void *context)
 	if (transport->failure || transport->is_identifying) {
 		/* Nothing to do before the turn. */
 	} else if (!transport->session) {
-		shake_hands(transport);
+		handshake_go_on(transport);
 	} else {
 		if (events & EV_READ)
 			read_in(transport);
@@ -496,22 +394,6 @@ static int prepare_socket(int fd)
 	return 0;
 }
 
-static int prepare_tls(struct transport *transport, const struct transport_options *options)
-{
-	transport->ssl = SSL_new(options->tls);
-	if (!transport->ssl || !SSL_set_fd(transport->ssl, transport->fd))
-		return -ENOMEM;
-	SSL_set_mode(transport->ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
-					     SSL_MODE_RELEASE_BUFFERS);
-	SSL_set_read_ahead(transport->ssl, 1);
-	if (options->is_server) {
-		SSL_set_accept_state(transport->ssl);
-		return 0;
-	}
-	SSL_set_connect_state(transport->ssl);
-	return tls_connection_expect(transport->ssl, options->server_name, options->skip_verify);
-}
-
 int transport_start(struct event_base *base, const struct transport_options *options,
 		    const struct transport_handlers *handlers, void *owner, struct transport **result)
 {
@@ -547,7 +429,7 @@ int transport_start(struct event_base *base, const struct transport_options *opt
 		goto fail;
 	error = prepare_socket(transport->fd);
 	if (!error)
-		error = prepare_tls(transport, options);
+		error = handshake_prepare(transport, options);
 	if (error)
 		goto fail;
 	if (event_add(transport->readable, NULL)) {

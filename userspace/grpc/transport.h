@@ -91,6 +91,14 @@ void transport_drain(struct transport *transport);
 /* GOAWAY, whatever is open; `failed` follows when it is written. */
 void transport_terminate(struct transport *transport, uint32_t error_code, const char *debug);
 
+/* handshake.c, for transport.c. */
+int handshake_prepare(struct transport *transport, const struct transport_options *options);
+void handshake_go_on(struct transport *transport);
+/* The cause of a failed SSL call, in the words of grpc-go where it has some. */
+const char *handshake_tls_cause(struct transport *transport, int result, int system_error);
+/* transport_fail() with the cause in the words that fit the stage. */
+void transport_fail_because(struct transport *transport, const char *cause);
+
 /* session.c and stream.c, for each other and transport.c. */
 int session_create(struct transport *transport);
 struct stream *stream_create(struct transport *transport, int32_t id);

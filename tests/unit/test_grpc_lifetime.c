@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What ends a connection that nobody closes: keepalive, enforcement of pings,
+ * idleness, age and streams that do not move. Clocks are moved by hand where
+ * the real limits are minutes. */
+#include "grpc_pair.h"
+
+#include "grpc/server_private.h"
+
+struct raw_client {
+	struct transport *transport;
+	char failure[256];
+	bool is_settled;
+	unsigned closed_streams;
+	uint32_t error_code;
+};
+
+static void raw_settled(void *owner)
+{
+	((struct raw_client *)owner)->is_settled = true;
+}
+
+static void raw_failed(const char *reason, void *owner)
+{
+	struct raw_client *client = owner;
+
+	snprintf(client->failure, sizeof(client->failure), "%s", reason);
+	transport_close(client->transport);
+	client->transport = NULL;
+}
+
+static const struct transport_handlers raw_handlers = { .settled = raw_settled, .failed = raw_failed };
+
+static void raw_closed(struct stream *stream, uint32_t error_code)
+{
+	struct raw_client *client = stream->owner;
+
+	client->closed_streams++;
+	client->error_code = error_code;
+}
+
+static const struct stream_kind raw_kind = { .closed = raw_closed };
+
+/* A client without the client's calls, whose keepalive is short. */
+static void connect_raw(struct pair *pair, struct raw_client *client, unsigned keepalive_ms)
+{
+	int fds[2];
+
+	connect_sockets(fds, 0);
+	const struct transport_options options = {
+		.fd = fds[0],
+		.tls = pair->client_tls,
+		.server_name = "callee",
+		.identifier = { identify_server, pair },
+		.handshake_timeout_ms = 5000,
+		.keepalive_ms = keepalive_ms,
+		.keepalive_answer_ms = 100,
+	};
+
+	assert_int_equal(grpc_server_adopt(pair->server, fds[1]), 0);
+	assert_int_equal(transport_start(pair->base, &options, &raw_handlers, client, &client->transport), 0);
+}
+
+static struct server_connection *server_side(struct pair *pair)
+{
+	return LIST_FIRST(&pair->server->connections);
+}
+
+static void tick_now(struct pair *pair)
+{
+	event_active(pair->server->tick, EV_TIMEOUT, 0);
+}
+
+static void a_peer_that_does_not_answer_pings_is_dead(void **state)
+{
+	struct pair *pair = *state;
+	struct event_base *both = pair->base, *frozen = event_base_new();
+	struct raw_client client = { 0 };
+
+	pair->base = frozen;
+	start_server(pair);
+	pair->base = both;
+	connect_raw(pair, &client, 50);
+	wait_for(pair, (event_base_loop(frozen, EVLOOP_NONBLOCK), client.is_settled));
+	wait_for(pair, client.failure[0]);
+	assert_string_equal(client.failure, "keepalive ping failed to receive ACK within timeout");
+	grpc_server_free(pair->server);
+	pair->server = NULL;
+	event_base_free(frozen);
+}
+
+static void pings_keep_a_silent_connection(void **state)
+{
+	struct pair *pair = *state;
+	struct raw_client client = { 0 };
+
+	start_server(pair);
+	connect_raw(pair, &client, 60);
+	wait_for(pair, client.is_settled);
+	wait_for(pair, server_side(pair)->last_ping_ms);
+	uint64_t first_ms = server_side(pair)->last_ping_ms;
+
+	wait_for(pair, server_side(pair)->last_ping_ms > first_ms);
+	assert_string_equal(client.failure, "");
+	transport_close(client.transport);
+}
+
+static void too_many_pings_end_the_connection(void **state)
+{
+	struct pair *pair = *state;
+	struct raw_client client = { 0 };
+
+	start_server(pair);
+	connect_raw(pair, &client, 10);
+	wait_for(pair, client.failure[0]);
+	assert_non_null(strstr(client.failure, "received prior goaway: code: ENHANCE_YOUR_CALM, debug data: \"too_many_pings\""));
+	wait_for(pair, !server_side(pair));
+}
+
+static void an_idle_connection_is_closed_after_a_minute(void **state)
+{
+	struct pair *pair = *state;
+
+	connect_both(pair);
+	wait_for(pair, pair->is_ready);
+	call_with(pair, NULL, 5000);
+	wait_for(pair, pair->ok_count == 1 && !server_side(pair)->streams);
+	server_side(pair)->idle_since_ms -= 58000;
+	tick_now(pair);
+	turn(pair);
+	assert_int_equal(server_side(pair)->drain_end_ms, 0);
+	server_side(pair)->idle_since_ms -= 3000;
+	tick_now(pair);
+	wait_for(pair, pair->closed[0]);
+	wait_for(pair, !server_side(pair));
+	assert_int_equal(pair->undelivered_count, 0);
+}
+
+static void an_old_connection_goes_when_its_calls_have_ended(void **state)
+{
+	struct pair *pair = *state;
+
+	pair->holds_calls = true;
+	connect_both(pair);
+	wait_for(pair, pair->is_ready);
+	call_with(pair, NULL, 8000);
+	wait_for(pair, pair->held_count);
+	assert_in_range(server_side(pair)->age_limit_ms - clock_now_ms(), 77000000, 96000000);
+	server_side(pair)->age_limit_ms = 1;
+	tick_now(pair);
+	wait_for(pair, !grpc_connection_accepts_calls(pair->connection));
+	assert_string_equal(pair->closed, "");
+	respond(pair->held[0]);
+	pair->held_count = 0;
+	wait_for(pair, pair->closed[0]);
+	assert_int_equal(pair->ok_count, 1);
+}
+
+static void grace_is_limited(void **state)
+{
+	struct pair *pair = *state;
+
+	pair->holds_calls = true;
+	connect_both(pair);
+	wait_for(pair, pair->is_ready);
+	call_with(pair, NULL, 8000);
+	wait_for(pair, pair->held_count);
+	server_side(pair)->age_limit_ms = 1;
+	tick_now(pair);
+	wait_for(pair, !grpc_connection_accepts_calls(pair->connection));
+	server_side(pair)->drain_end_ms = 1;
+	tick_now(pair);
+	wait_for(pair, pair->closed[0]);
+	assert_int_equal(pair->last_status, GRPC_STATUS_UNAVAILABLE);
+	assert_int_equal(pair->undelivered_count, 0);
+}
+
+static void a_request_that_does_not_come_is_given_up(void **state)
+{
+	struct pair *pair = *state;
+	struct raw_client client = { 0 };
+	struct stream *stream;
+
+	start_server(pair);
+	connect_raw(pair, &client, 60000);
+	wait_for(pair, client.is_settled);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(stream_open(client.transport, i ? "/Hyper/ServerCall" : "/Hyper/Call", &raw_kind, &client,
+					     &stream), 0);
+	wait_for(pair, server_side(pair)->streams == 2);
+	LIST_FOREACH(stream, &server_side(pair)->transport->streams, link)
+		stream->progress_ms -= 61000;
+	tick_now(pair);
+	wait_for(pair, client.closed_streams == 2);
+	assert_string_equal(client.failure, "");
+	wait_for(pair, !server_side(pair)->streams);
+	transport_close(client.transport);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(a_peer_that_does_not_answer_pings_is_dead),
+		TEST(pings_keep_a_silent_connection),
+		TEST(too_many_pings_end_the_connection),
+		TEST(an_idle_connection_is_closed_after_a_minute),
+		TEST(an_old_connection_goes_when_its_calls_have_ended),
+		TEST(grace_is_limited),
+		TEST(a_request_that_does_not_come_is_given_up),
+	};
+
+	prepare_pair_tests();
+	int failed = cmocka_run_group_tests(tests, NULL, NULL);
+
+	finish_pair_tests();
+	return failed;
+}
