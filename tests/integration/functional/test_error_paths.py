@@ -295,11 +295,9 @@ def test_proxy_that_cuts_after_five_seconds_costs_no_call(running, python_b):
     def serve(connection):
         from peers import bridge
         token = connection.recv(32)
-        other = waiting.pop(token, None)
         threading.Thread(target=cut, args=(connection,), daemon=True).start()
-        if other is None:
-            waiting[token] = connection
-        else:
+        other = waiting.setdefault(token, connection)  # one step: both parties may be here at once
+        if other is not connection:
             bridge(connection, other)
 
     def accept():
