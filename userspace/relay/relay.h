@@ -11,10 +11,11 @@
 #include "settings/settings.h"
 
 #include <netinet/in.h>
+#include <openssl/ssl.h>
 #include <stdbool.h>
 #include <stdint.h>
 
-enum plane { PLANE_COPY, PLANE_SPLICE, PLANE_SOCKMAP, PLANE_COUNT };
+enum plane { PLANE_COPY, PLANE_SPLICE, PLANE_SOCKMAP, PLANE_KTLS_SPLICE, PLANE_COUNT };
 const char *plane_name(enum plane plane);
 
 /* ---- what this kernel can do ---- */
@@ -106,12 +107,25 @@ const struct probe_report *relay_probed(const struct relay *relay);
  * SO_OOBINLINE, keepalive, SO_SNDBUFFORCE, …). */
 int relay_prepare_listener(const struct relay *relay, int fd);
 
+/* What a party's bytes travel in between it and the relay. */
+enum transport {
+	TRANSPORT_PLAIN,      /* bare TCP from the start */
+	TRANSPORT_HANDED_OFF, /* TLS for authentication, bare TCP since; its payload must look like TLS (first
+			       * bytes 0x16 or 0x15, then 0x03), otherwise the pair is reset */
+	TRANSPORT_TLS,        /* TLS stays on: kTLS with splice, or userspace TLS */
+};
+struct ktls_secrets; /* relay/ktls.h */
+
 struct relay_party {
 	int fd; /* connected, non-blocking, not watched by any loop; owned by the relay at once */
 	char operator_name[RELAY_NAME_SIZE];
 	uint64_t bytes_read; /* that were taken from the socket before (token, hello): the books need it */
-	uint64_t bytes_written;
-	/* For tests and later settings: forbid planes for this pair. 0: as the relay's settings. */
+	uint64_t bytes_written; /* TCP bytes, as bytes_read: on a handed-off socket BIO_number_read/-written at the switch */
+	enum transport transport;
+	/* TRANSPORT_TLS: an established server session with BIO_s_socket on `fd`, nothing but the handshake (and,
+	 * maybe, the hello and its answer) done; owned by the relay at once. NULL otherwise. */
+	SSL *tls;
+	struct ktls_secrets *secrets; /* traffic secrets of that session, owned by the relay at once; NULL: userspace TLS */
 };
 
 /* On the worker's own thread. Both descriptors are owned by the relay, also on
