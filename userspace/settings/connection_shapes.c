@@ -175,6 +175,31 @@ static const struct form_field grpc_server_fields[] = {
 };
 const struct form_shape grpc_server_shape = { grpc_server_fields, sizeof(struct grpc_server_settings), NULL };
 
+static void read_relay_tls_use(struct form *form, const struct setting *value, const struct form_field *field,
+			       void *target)
+{
+	static const char *const words[] = {
+		[RELAY_TLS_PREFER] = "prefer",
+		[RELAY_TLS_REQUIRE] = "require",
+		[RELAY_TLS_OFF] = "off",
+	};
+	char *word = NULL;
+	unsigned use = 0;
+
+	/* YAML 1.1 reads a bare `off` as false. */
+	if (value->type == SETTING_BOOL && !value->boolean) {
+		*(enum relay_tls_use *)target = RELAY_TLS_OFF;
+		return;
+	}
+	read_text(form, value, field, &word);
+	while (word && use < 3 && strcmp(words[use], word))
+		use++;
+	if (word && use == 3)
+		form_error(form, value, "must be prefer, require or off, not '%s'", word);
+	else
+		*(enum relay_tls_use *)target = (enum relay_tls_use)use;
+}
+
 static const struct form_field grpc_client_fields[] = {
 	{ FORM_FIELD(struct grpc_client_settings, tls), .read = read_new_map, .required = true, .shape = &tls_shape },
 	{ .key = "useProxy", .offset = offsetof(struct grpc_client_settings, use_proxy), .read = read_flag,
@@ -184,6 +209,7 @@ static const struct form_field grpc_client_fields[] = {
 	{ .key = "idle_timeout", .offset = offsetof(struct grpc_client_settings, idle_timeout_ms),
 	  .read = read_seconds, .least = 0.001, .most = 86400, .fallback = 30 },
 	{ FORM_FIELD(struct grpc_client_settings, allowed_relay_endpoints), .read = read_texts },
+	{ FORM_FIELD(struct grpc_client_settings, relay_tls), .read = read_relay_tls_use },
 	{ 0 },
 };
 const struct form_shape grpc_client_shape = { grpc_client_fields, sizeof(struct grpc_client_settings), NULL };

@@ -67,6 +67,11 @@ form_reader read_new_map;      /* [pointer to a struct] */
 extern const struct form_shape tls_shape, jsonrpc_server_shape, jsonrpc_client_shape, grpc_server_shape,
 	grpc_client_shape, datastore_shape, metrics_shape;
 form_reader read_rate_limits; /* [struct rate_limit_settings] */
+form_reader read_directory;   /* [struct directory_settings] (directory_shapes.c) */
+/* Of a map with `type` and `settings`: the word at `key`, or NULL after a report. */
+const char *form_word(struct form *form, const struct setting *map, const char *key);
+/* The map at `settings`; one without members in its place if there is none. */
+const struct setting *form_settings(const struct setting *map, struct setting *empty);
 
 /* Loads the tree, fills the object and gives it to the caller together with
  * its tree; NULL after every problem was reported. */

@@ -5,102 +5,6 @@
 
 #include <string.h>
 
-/* --- directory --- */
-
-static const struct form_field json_directory_fields[] = {
-	{ FORM_FIELD(struct directory_settings, path), .read = read_text, .required = true },
-	{ 0 },
-};
-static const struct form_shape json_directory_shape = { json_directory_fields, sizeof(struct directory_settings), NULL };
-
-static void check_api_directory(struct form *form, const struct setting *map, void *object)
-{
-	const struct directory_settings *directory = object;
-	const struct setting *client = setting_child(map, "jsonrpc_client");
-
-	if (directory->jsonrpc_client && !directory->jsonrpc_client->tls)
-		form_error(form, client, "jsonrpc_client: the key 'tls' is missing");
-}
-
-static const struct form_field api_directory_fields[] = {
-	{ FORM_FIELD(struct directory_settings, endpoints), .read = read_texts, .required = true, .least = 1 },
-	{ FORM_FIELD(struct directory_settings, server_names), .read = read_texts, .required = true, .least = 1 },
-	{ .key = "cache_entries_for", .offset = offsetof(struct directory_settings, cache_entries_for_s),
-	  .read = read_count, .most = 3600, .fallback = 5 },
-	{ FORM_FIELD(struct directory_settings, jsonrpc_client), .read = read_new_map, .required = true,
-	  .shape = &jsonrpc_client_shape },
-	{ FORM_FIELD(struct directory_settings, ca_certificate_files), .read = read_texts, .required = true },
-	{ FORM_FIELD(struct directory_settings, ca_intermediate_certificate_files), .read = read_texts },
-	{ 0 },
-};
-static const struct form_shape api_directory_shape = { api_directory_fields, sizeof(struct directory_settings),
-						       check_api_directory };
-
-static const struct form_field directory_fields[] = {
-	{ .key = "type" },
-	{ .key = "settings" },
-	{ 0 },
-};
-static const struct form_shape directory_keys = { directory_fields, 0, NULL };
-
-/* The word at `key`, or NULL after a report. */
-static const char *word_of(struct form *form, const struct setting *map, const char *key)
-{
-	const struct setting *value = setting_child(map, key);
-	char *word = NULL;
-
-	if (!value || value->type == SETTING_NULL || (value->type == SETTING_STRING && !*value->string)) {
-		form_error(form, map, "the key '%s' is missing", key);
-	} else {
-		size_t mark = form_enter(form, key);
-
-		read_text(form, value, NULL, &word);
-		form_leave(form, mark);
-	}
-	return word;
-}
-
-/* The map at `settings`; one without members in its place if there is none. */
-static const struct setting *settings_of(const struct setting *map, struct setting *empty)
-{
-	const struct setting *settings = setting_child(map, "settings");
-
-	if (settings && settings->type != SETTING_NULL)
-		return settings;
-	memset(empty, 0, sizeof(*empty));
-	empty->type = SETTING_MAP;
-	empty->file = map->file;
-	empty->line = map->line;
-	return empty;
-}
-
-static void read_directory(struct form *form, const struct setting *value, const struct form_field *field, void *target)
-{
-	struct directory_settings *directory = target;
-	const struct form_shape *shape = NULL;
-	struct setting empty;
-	const char *type;
-
-	(void)field;
-	form_fill(form, value, &directory_keys, directory);
-	if (value->type != SETTING_MAP)
-		return;
-	type = word_of(form, value, "type");
-	if (type && !strcmp(type, "json"))
-		shape = &json_directory_shape;
-	else if (type && !strcmp(type, "api"))
-		shape = &api_directory_shape;
-	else if (type)
-		form_error(form, setting_child(value, "type"), "type must be json or api, not '%s'", type);
-	if (shape) {
-		size_t mark = form_enter(form, "settings");
-
-		directory->type = shape == &json_directory_shape ? DIRECTORY_JSON : DIRECTORY_API;
-		form_fill(form, settings_of(value, &empty), shape, directory);
-		form_leave(form, mark);
-	}
-}
-
 /* --- channels --- */
 
 static const struct form_field no_fields[] = { { 0 } };
@@ -139,7 +43,7 @@ static bool read_channel(struct form *form, const struct setting *item, struct c
 	void *settings;
 
 	form_fill(form, item, &channel_keys, channel);
-	type = item->type == SETTING_MAP ? word_of(form, item, "type") : NULL;
+	type = item->type == SETTING_MAP ? form_word(form, item, "type") : NULL;
 	if (!type)
 		return false;
 	while (index < CHANNEL_TYPES && strcmp(channel_types[index].word, type))
@@ -151,7 +55,7 @@ static bool read_channel(struct form *form, const struct setting *item, struct c
 	channel->type = (enum channel_type)index;
 	settings = arena_alloc(&form->reading->tree->arena, channel_types[index].shape->size);
 	mark = form_enter(form, "settings");
-	form_fill(form, settings_of(item, &empty), channel_types[index].shape, settings);
+	form_fill(form, form_settings(item, &empty), channel_types[index].shape, settings);
 	form_leave(form, mark);
 	if (channel_types[index].shape->size)
 		channel->jsonrpc_client = settings; /* of a union of pointers */

@@ -61,6 +61,15 @@ static const struct form_field control_fields[] = {
 };
 static const struct form_shape control_shape = { control_fields, sizeof(struct control_settings), NULL };
 
+static void read_new_directory(struct form *form, const struct setting *value, const struct form_field *field,
+			       void *target)
+{
+	struct directory_settings *directory = arena_alloc(&form->reading->tree->arena, sizeof(*directory));
+
+	read_directory(form, value, field, directory);
+	*(struct directory_settings **)target = directory;
+}
+
 static const struct form_field public_fields[] = {
 	{ FORM_FIELD(struct public_proxy_settings, name), .read = read_text, .required = true },
 	{ FORM_FIELD(struct public_proxy_settings, datastore), .read = read_map, .required = true,
@@ -71,6 +80,10 @@ static const struct form_field public_fields[] = {
 	  .fallback_text = "localhost:9999" },
 	{ FORM_FIELD(struct public_proxy_settings, internal_endpoint), .read = read_bind_address,
 	  .fallback_text = "localhost:9999" },
+	{ FORM_FIELD(struct public_proxy_settings, relay_tls_bind_address), .read = read_bind_address },
+	{ FORM_FIELD(struct public_proxy_settings, relay_tls_endpoint), .read = read_bind_address },
+	{ FORM_FIELD(struct public_proxy_settings, relay_tls), .read = read_new_map, .shape = &tls_shape },
+	{ FORM_FIELD(struct public_proxy_settings, directory), .read = read_new_directory },
 	{ .key = "accept_timeout", .offset = offsetof(struct public_proxy_settings, accept_timeout_ms),
 	  .read = read_seconds, .most = 3000, .fallback = 10 },
 	{ .key = "token_timeout", .offset = offsetof(struct public_proxy_settings, token_timeout_ms),
@@ -91,9 +104,16 @@ static const struct form_field public_fields[] = {
 
 static void check_public(struct form *form, const struct setting *map, void *object)
 {
-	const struct public_proxy_settings *settings = object;
+	struct public_proxy_settings *settings = object;
 
-	(void)map;
+	if (!settings->relay_tls && settings->jsonrpc_server)
+		settings->relay_tls = settings->jsonrpc_server->tls;
+	if (settings->relay_tls_bind_address && !settings->relay_tls_endpoint)
+		form_error(form, setting_child(map, "relay_tls_bind_address"),
+			   "the key 'relay_tls_endpoint' is missing: what peers are told");
+	if (settings->relay_tls_bind_address && !settings->relay_tls)
+		form_error(form, setting_child(map, "relay_tls_bind_address"),
+			   "needs certificates: relay_tls, or jsonrpc_server.tls");
 	if (settings->jsonrpc_client && !settings->jsonrpc_client->endpoint)
 		form_error(form, setting_child(map, "jsonrpc_client"), "jsonrpc_client: the key 'endpoint' is missing");
 }

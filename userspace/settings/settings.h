@@ -62,6 +62,9 @@ struct grpc_server_settings {
 	struct tls_settings *tls;
 };
 
+/* TLS to the relay: when it is offered (default), always, or never. */
+enum relay_tls_use { RELAY_TLS_PREFER, RELAY_TLS_REQUIRE, RELAY_TLS_OFF };
+
 struct grpc_client_settings {
 	struct tls_settings *tls;
 	bool use_proxy;                /* key `useProxy`, default true */
@@ -69,6 +72,7 @@ struct grpc_client_settings {
 	unsigned idle_timeout_ms;      /* ours, `idle_timeout`; kept connections without calls; default 30 s */
 	struct string_list allowed_relay_endpoints; /* ours; "host:port" the callee may dial for a
 						     * `_connectionRequest`; empty: any */
+	enum relay_tls_use relay_tls;  /* ours; for both sides of a relayed connection */
 };
 
 enum datastore_type { DATASTORE_FILE, DATASTORE_REDIS };
@@ -156,6 +160,10 @@ struct public_proxy_settings {
 	char *tls_bind_address;      /* default "localhost:443"; not bound in this version */
 	char *internal_bind_address; /* default "localhost:9999" */
 	char *internal_endpoint;     /* default "localhost:9999" */
+	char *relay_tls_bind_address; /* ours; NULL: no TLS endpoint for parties */
+	char *relay_tls_endpoint;     /* ours; what peers are told; there if the address is */
+	struct tls_settings *relay_tls; /* ours; default: those of jsonrpc_server */
+	struct directory_settings *directory; /* ours; NULL: the own hyper is asked */
 	unsigned accept_timeout_ms;  /* default 10,000; fractions of a second count */
 	unsigned token_timeout_ms;   /* ours, `token_timeout` in seconds; default 5,000 */
 	struct rate_limit_settings limits;
