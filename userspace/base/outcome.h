@@ -14,6 +14,12 @@
 	X(BOOKS_WRONG,      "books-wrong",      "the byte counts of kernel and daemon disagreed; both sides were reset") \
 	X(GATE_BROKEN,      "gate-broken",      "the kernel program met a packet it cannot place; both sides were reset") \
 	X(NOT_DRAINED,      "not-drained",      "bytes stayed in the kernel's queue without progress; both sides were reset") \
+	X(NOT_ENCRYPTED,    "not-encrypted",    "a handed-off party that claimed encryption sent something else; both sides were reset") \
+	X(TRUNCATED,        "truncated",        "a TLS party's connection ended without close_notify; both sides were reset") \
+	X(TLS_ALERT,        "tls-alert",        "a TLS party sent a fatal alert; both sides were reset") \
+	X(TLS_BROKEN,       "tls-broken",       "a TLS party sent records that are wrong or out of place; both sides were reset") \
+	X(KEY_UPDATE,       "key-update",       "a TLS party changed its keys and this kernel takes no new ones; both sides were reset") \
+	X(KEY_LIMIT,        "key-limit",        "one key protected as many records as it may; both sides were reset") \
 	X(NO_RESOURCES,     "no-resources",     "no memory, descriptor or pair slot was left") \
 	X(SHUTDOWN,         "shutdown",         "the daemon was stopped") \
 	X(LONELY,           "lonely",           "one party came, the other did not come in time") \
@@ -22,7 +28,12 @@
 	X(REFUSED,          "refused",          "the callee refused or could not be asked") \
 	X(UNKNOWN_TOKEN,    "unknown-token",    "the token is not known, was used, or has expired") \
 	X(NO_TOKEN,         "no-token",         "the token did not arrive in time") \
-	X(RATE_LIMITED,     "rate-limited",     "too many connections from this address")
+	X(RATE_LIMITED,     "rate-limited",     "too many connections from this address") \
+	X(TLS_FAILED,       "tls-failed",       "the TLS handshake failed or did not end in time") \
+	X(BAD_HELLO,        "bad-hello",        "the hello inside of TLS is not one, or more came where nothing may be sent") \
+	X(UNIDENTIFIED,     "unidentified",     "the certificate is not in the service directory, or the directory did not answer") \
+	X(WRONG_OPERATOR,   "wrong-operator",   "the certificate is not that of an operator for whom the token is, or its connection is there already") \
+	X(NOT_HANDED_OFF,   "not-handed-off",   "a party did not change from TLS to plain TCP as it was told; both sides were reset")
 
 enum outcome {
 #define OUTCOME_NAME(name, word, sentence) OUTCOME_##name,

@@ -27,6 +27,7 @@ struct entry {
 	struct token_key key;
 	void *party;
 	bool came_while_asking;
+	unsigned seats; /* that the waiting party may have */
 	uint64_t arrived_ms;
 	struct ticket ticket;
 };
@@ -301,36 +302,73 @@ int broker_refuse(struct broker *broker, const struct token_key *key, struct tic
 	return 0;
 }
 
-enum arrival broker_arrive(struct broker *broker, const struct token_key *key, void *party, uint64_t now_ms,
-			   struct ticket_match *match)
+int broker_find(struct broker *broker, const struct token_key *key, uint64_t now_ms, struct ticket *ticket)
 {
 	struct shard *shard = shard_of(broker, key);
+	int error = -ENOENT;
+
+	pthread_mutex_lock(&shard->lock);
+	const struct entry *entry = *shard_find(shard, key);
+	if (entry && now_ms < entry->ticket.deadline_ms) {
+		*ticket = entry->ticket;
+		error = 0;
+	}
+	pthread_mutex_unlock(&shard->lock);
+	return error;
+}
+
+/* Can the two have a seat each? */
+static bool seats_match(unsigned first, unsigned second, bool *first_is_callee)
+{
+	*first_is_callee = first & SEAT_CALLEE && second & SEAT_REQUESTER;
+	return *first_is_callee || (first & SEAT_REQUESTER && second & SEAT_CALLEE);
+}
+
+enum arrival broker_arrive_for(struct broker *broker, const struct token_key *key, unsigned seats, void *party,
+			       uint64_t now_ms, struct ticket_match *match)
+{
+	struct shard *shard = shard_of(broker, key);
+	enum arrival arrival = ARRIVAL_UNKNOWN;
 	struct ticket_step step;
 
 	pthread_mutex_lock(&shard->lock);
 	struct entry *entry = *shard_find(shard, key);
 	bool was_asking = entry && entry->ticket.state == TICKET_ASKING;
-	if (!entry || now_ms >= entry->ticket.deadline_ms ||
-	    !entry_step(broker, shard, entry, TICKET_EVENT_ARRIVAL, now_ms, &step)) {
-		pthread_mutex_unlock(&shard->lock);
-		return ARRIVAL_UNKNOWN;
+	if (!entry || now_ms >= entry->ticket.deadline_ms)
+		goto out;
+	bool is_second = ticket_state_has_party(entry->ticket.state);
+	if (is_second && !seats_match(entry->seats, seats, &match->first_is_callee)) {
+		arrival = ARRIVAL_TAKEN;
+		goto out;
 	}
+	if (!entry_step(broker, shard, entry, TICKET_EVENT_ARRIVAL, now_ms, &step))
+		goto out;
 	match->ticket = entry->ticket;
 	if (step.state != TICKET_MATCHED) {
 		entry->party = party;
+		entry->seats = seats;
 		entry->came_while_asking = was_asking;
 		entry->arrived_ms = now_ms;
-		pthread_mutex_unlock(&shard->lock);
-		return ARRIVAL_WAITS;
+		arrival = ARRIVAL_WAITS;
+		goto out;
 	}
 	pthread_mutex_unlock(&shard->lock);
 
 	match->first = entry->party;
-	match->first_is_surely_callee = entry->came_while_asking;
+	match->first_is_surely_callee = entry->came_while_asking || entry->seats == SEAT_CALLEE;
 	match->waited_ms = now_ms > entry->arrived_ms ? now_ms - entry->arrived_ms : 0;
 	atomic_fetch_add(&broker->matched, 1);
 	entry_retire(broker, entry);
 	return ARRIVAL_MATCHED;
+out:
+	pthread_mutex_unlock(&shard->lock);
+	return arrival;
+}
+
+enum arrival broker_arrive(struct broker *broker, const struct token_key *key, void *party, uint64_t now_ms,
+			   struct ticket_match *match)
+{
+	return broker_arrive_for(broker, key, SEAT_ANY, party, now_ms, match);
 }
 
 int broker_leave(struct broker *broker, const struct token_key *key, const void *party, struct ticket_ending *ending)

@@ -11,9 +11,11 @@
  * broker_leave(), or handed to exactly one other caller (as `match.first`, or
  * as `ending.party`), who must pass it on to its thread.
  *
+ * A ticket has two seats, one for each of its operators. An arrival that has only
+ * the token may take any; one that proved who it is takes its own, once.
+ *
  * A ticket of the TLS passthrough is issued like any other and its client put
- * in as the first arrival. Which operators may arrive is decided here too, so
- * an arrival that proved a name can be held against the ticket's two.
+ * in as the first arrival.
  *
  * All functions may be called from any thread, but for create and free.
  * `now_ms` is the caller's monotonic clock. */
@@ -56,9 +58,13 @@ struct ticket_ending {
 	void *party; /* waited and must be let go by the caller; NULL: none */
 };
 
+/* Seats of a ticket, as bits. */
+enum { SEAT_CALLEE = 1, SEAT_REQUESTER = 2, SEAT_ANY = SEAT_CALLEE | SEAT_REQUESTER };
+
 struct ticket_match {
 	struct ticket ticket;
 	void *first; /* waited; now the caller's */
+	bool first_is_callee; /* by its seat; if both could have either, by the protocol's order */
 	/* The first party came while the callee was being asked, when nobody else
 	 * could know the token. Otherwise it is the callee by the protocol's
 	 * order only. */
@@ -91,9 +97,17 @@ int broker_agree(struct broker *broker, const struct token_key *key, uint64_t no
 /* The callee refused or could not be asked. 0 and how it ended, or -ENOENT. */
 int broker_refuse(struct broker *broker, const struct token_key *key, struct ticket_ending *ending);
 
-enum arrival { ARRIVAL_UNKNOWN, ARRIVAL_WAITS, ARRIVAL_MATCHED };
+/* The ticket of a token that may still be used: 0 or -ENOENT. */
+int broker_find(struct broker *broker, const struct token_key *key, uint64_t now_ms, struct ticket *ticket);
 
-/* A connection showed a token. MATCHED fills `match`, WAITS its `ticket` only. */
+/* TAKEN: the ticket is there, but not for this party; nothing has changed. */
+enum arrival { ARRIVAL_UNKNOWN, ARRIVAL_WAITS, ARRIVAL_MATCHED, ARRIVAL_TAKEN };
+
+/* A connection showed a token, and may have the given seats of its ticket.
+ * MATCHED fills `match`, WAITS its `ticket` only. */
+enum arrival broker_arrive_for(struct broker *broker, const struct token_key *key, unsigned seats, void *party,
+			       uint64_t now_ms, struct ticket_match *match);
+/* The same for SEAT_ANY. */
 enum arrival broker_arrive(struct broker *broker, const struct token_key *key, void *party, uint64_t now_ms,
 			   struct ticket_match *match);
 

@@ -131,6 +131,19 @@ json_t *entry_channel(const json_t *entry, const char *type)
 	return NULL;
 }
 
+bool entry_lists_fingerprint(const json_t *entry, const char *fingerprint)
+{
+	const json_t *certificates = json_object_get(entry, "certificates");
+
+	for (size_t i = 0; i < json_array_size(certificates); i++) {
+		const json_t *item = json_array_get(certificates, i);
+		const char *usage = json_text(item, "key_usage"), *listed = json_text(item, "fingerprint");
+		if (usage && listed && strcmp(usage, "encryption") == 0 && strcmp(listed, fingerprint) == 0)
+			return true;
+	}
+	return false;
+}
+
 bool entry_has_group(const json_t *entry, const char *group)
 {
 	const json_t *groups = json_object_get(entry, "groups");

@@ -15,6 +15,9 @@ int entries_integrate(json_t *entries, json_t *signed_record);
 json_t *entry_channel(const json_t *entry, const char *type);
 bool entry_has_group(const json_t *entry, const char *group);
 
+/* Is that fingerprint listed with key usage "encryption"? (protocol page 6.4) */
+bool entry_lists_fingerprint(const json_t *entry, const char *fingerprint);
+
 /* May `caller` call `method` of `callee`? */
 bool entry_permits(const json_t *caller, const json_t *callee, const char *method);
 

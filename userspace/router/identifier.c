@@ -6,7 +6,7 @@
  * may end while the directory is being asked; `done` is called all the same. */
 #include "router/identifier.h"
 
-#include "base/json.h"
+#include "directory/entry.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -25,18 +25,6 @@ static void question_free(struct question *question)
 		free(question->certificate.names[i]);
 	free(question->certificate.names);
 	free(question);
-}
-
-static bool entry_lists_fingerprint(const json_t *entry, const char *fingerprint)
-{
-	const json_t *certificates = json_object_get(entry, "certificates");
-	for (size_t i = 0; i < json_array_size(certificates); i++) {
-		const json_t *item = json_array_get(certificates, i);
-		const char *usage = json_text(item, "key_usage"), *listed = json_text(item, "fingerprint");
-		if (usage && listed && strcmp(usage, "encryption") == 0 && strcmp(listed, fingerprint) == 0)
-			return true;
-	}
-	return false;
 }
 
 static void question_answer(const char *failure, void *context)
