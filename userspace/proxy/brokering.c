@@ -8,7 +8,6 @@
 
 #include "base/instant.h"
 #include "base/log.h"
-#include "proxy/request_form.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -89,8 +88,7 @@ static void request_void(struct request *request)
 static void answer_token(struct request *request)
 {
 	char text[TOKEN_TEXT_SIZE];
-	json_t *result = json_pack("{s:s, s:s}", "token", token_to_text(&request->token, text), "endpoint",
-				   request->brokering->options.endpoint);
+	json_t *result = connection_answer(&request->brokering->options.endpoints, token_to_text(&request->token, text));
 
 	token_wipe_text(text);
 	if (result)
@@ -135,7 +133,7 @@ static int callee_ask(struct request *request, const struct connection_request *
 	char text[TOKEN_TEXT_SIZE];
 	char *method = NULL;
 
-	json_t *params = connection_request_params(form, brokering->options.endpoint,
+	json_t *params = connection_request_params(form, &brokering->options.endpoints,
 						   token_to_text(&request->token, text));
 	token_wipe_text(text);
 	int error = params && asprintf(&method, "%s._connectionRequest", form->to) >= 0 ? 0 : -ENOMEM;

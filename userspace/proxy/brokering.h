@@ -6,6 +6,7 @@
 #include "broker/broker.h"
 #include "jsonrpc/client.h"
 #include "jsonrpc/server.h"
+#include "proxy/request_form.h"
 
 struct brokering;
 
@@ -13,7 +14,7 @@ struct brokering_options {
 	struct event_base *base;
 	struct broker *broker;
 	struct jsonrpc_client *hyper; /* the own operator's */
-	const char *endpoint;         /* told to both parties */
+	struct told_endpoints endpoints; /* told to both parties */
 	unsigned accept_timeout_ms;
 	/* A waiting party whose ticket ended must be let go. */
 	void (*release)(void *party, enum outcome outcome, void *context);

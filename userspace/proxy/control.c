@@ -47,9 +47,16 @@ static json_t *view_endpoint(const struct control *control)
 		if (count > 0)
 			json_object_set_new(refused, outcome_word(i), json_integer((json_int_t)count));
 	}
-	return json_pack("{s:s, s:s, s:I, s:i, s:i, s:o}", "listens_on", endpoint_address(control->endpoint_listener),
-			 "told_to_peers", control->endpoint, "accepted", (json_int_t)totals.accepted, "reading_token",
-			 (int)totals.reading, "waiting", (int)totals.waiting, "refused", refused);
+	json_t *result = json_pack("{s:s, s:s, s:I, s:i, s:i, s:i, s:o}", "listens_on",
+				   endpoint_address(control->endpoint_listener), "told_to_peers", control->endpoint,
+				   "accepted", (json_int_t)totals.accepted, "reading_token", (int)totals.reading, "waiting",
+				   (int)totals.waiting, "settling", (int)totals.settling, "refused", refused);
+	if (control->tls_endpoint)
+		json_object_set_new(result, "tls",
+				    json_pack("{s:s, s:s, s:I}", "listens_on",
+					      endpoint_tls_address(control->endpoint_listener), "told_to_peers",
+					      control->tls_endpoint, "accepted", (json_int_t)totals.tls_accepted));
+	return result;
 }
 
 static void status(struct control *control, struct jsonrpc_call *call)

@@ -13,6 +13,7 @@
 struct control {
 	const char *name;     /* own operator */
 	const char *endpoint; /* told to peers */
+	const char *tls_endpoint; /* the same; NULL: there is none */
 	uint64_t started_ms;  /* monotonic */
 	bool is_stopping;
 	struct relay *relay;

@@ -16,7 +16,11 @@
 #include "proxy/control.h"
 #include "proxy/endpoint.h"
 #include "proxy/ending.h"
+#include "proxy/operators.h"
 #include "proxy/residency.h"
+#include "relay/ktls.h"
+#include "tls/context.h"
+#include "tls/outer.h"
 
 #include <errno.h>
 #include <malloc.h>
@@ -25,6 +29,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#define REMEMBER_MS 5000 /* what the own hyper says of an operator; its own copy is as old */
 #define ASK_MARGIN_MS 5000 /* the call's own timeout comes first */
 #define FLUSH_STEP_MS 20
 #define FLUSH_STEPS 50
@@ -39,6 +44,8 @@ struct public_proxy {
 	struct refusals *refusals;
 	struct rate_limiter *limiter;
 	struct endpoint *endpoint;
+	SSL_CTX *tls; /* of the TLS endpoint; NULL: there is none */
+	struct operators *operators;
 	struct jsonrpc_client *hyper;
 	struct brokering *brokering;
 	struct jsonrpc_server *server;
@@ -106,22 +113,41 @@ static int start_relay(struct public_proxy *proxy, const struct proxy_settings *
 		return error;
 	struct endpoint_options endpoint = {.relay = proxy->relay, .broker = proxy->broker, .refusals = proxy->refusals,
 					    .limiter = proxy->limiter, .bind_address = public->internal_bind_address,
-					    .token_timeout_ms = public->token_timeout_ms};
+					    .token_timeout_ms = public->token_timeout_ms,
+					    .tls_bind_address = public->relay_tls_bind_address, .tls = proxy->tls,
+					    .operators = proxy->operators};
 	return endpoint_start(&endpoint, &proxy->endpoint);
+}
+
+/* What the TLS endpoint needs: certificates, and somebody who knows the operators. */
+static int prepare_tls(struct public_proxy *proxy)
+{
+	const struct public_proxy_settings *public = proxy->settings;
+	struct operators_options options = {.base = proxy->base, .own_name = public->name,
+					    .directory = public->directory, .hyper = proxy->hyper,
+					    .remember_ms = REMEMBER_MS};
+
+	if (!public->relay_tls_bind_address)
+		return 0;
+	struct tls_settings tls = *public->relay_tls;
+	tls.verify_client = true;
+	proxy->tls = tls_context_server(&tls, NULL);
+	if (!proxy->tls)
+		return -EINVAL;
+	outer_context_prepare(proxy->tls);
+	int error = relay_tls_context_prepare(proxy->tls);
+	return error ? error : operators_create(&options, &proxy->operators);
 }
 
 static int start_brokering(struct public_proxy *proxy)
 {
 	const struct public_proxy_settings *public = proxy->settings;
-	int error = jsonrpc_client_create(proxy->base, public->jsonrpc_client, NULL, NULL, &proxy->hyper);
-
-	if (error)
-		return error;
 	struct brokering_options options = {.base = proxy->base, .broker = proxy->broker, .hyper = proxy->hyper,
-					    .endpoint = public->internal_endpoint,
+					    .endpoints = {public->internal_endpoint,
+							  proxy->tls ? public->relay_tls_endpoint : NULL, public->name},
 					    .accept_timeout_ms = public->accept_timeout_ms, .release = release_party,
 					    .context = proxy};
-	error = brokering_create(&options, &proxy->brokering);
+	int error = brokering_create(&options, &proxy->brokering);
 	if (error)
 		return error;
 	return jsonrpc_server_start(proxy->base, "proxy", public->jsonrpc_server, brokering_handle, proxy->brokering,
@@ -131,6 +157,7 @@ static int start_brokering(struct public_proxy *proxy)
 static void start_control(struct public_proxy *proxy, const struct control_settings *settings)
 {
 	proxy->control = (struct control){.name = proxy->settings->name, .endpoint = proxy->settings->internal_endpoint,
+					  .tls_endpoint = proxy->tls ? proxy->settings->relay_tls_endpoint : NULL,
 					  .started_ms = clock_now_ms(), .relay = proxy->relay, .broker = proxy->broker,
 					  .endpoint_listener = proxy->endpoint, .refusals = proxy->refusals};
 	int error = control_server_start(proxy->base, settings, control_handle, &proxy->control, &proxy->control_server);
@@ -196,6 +223,8 @@ static void stop(void *context)
 	proxy->control.is_stopping = true;
 	jsonrpc_server_stop(proxy->server);
 	brokering_stop(proxy->brokering);
+	if (proxy->operators)
+		operators_stop(proxy->operators); /* the endpoint waits for its answers */
 	endpoint_stop(proxy->endpoint);
 	if (pthread_create(&proxy->stopper, NULL, stop_relay, proxy)) {
 		stop_relay(proxy);
@@ -222,6 +251,11 @@ static int start(struct public_proxy *proxy, const struct proxy_settings *settin
 	proxy->base = event_base_new();
 	int error = proxy->base ? prepare_stop(proxy) : -ENOMEM;
 	if (!error)
+		error = jsonrpc_client_create(proxy->base, settings->public_proxy->jsonrpc_client, NULL, NULL,
+					      &proxy->hyper);
+	if (!error)
+		error = prepare_tls(proxy);
+	if (!error)
 		error = start_relay(proxy, settings);
 	if (!error)
 		error = start_brokering(proxy);
@@ -243,6 +277,8 @@ static void release(struct public_proxy *proxy, bool was_stopped)
 	if (!was_stopped && proxy->brokering)
 		brokering_stop(proxy->brokering);
 	brokering_free(proxy->brokering);
+	if (!was_stopped && proxy->operators)
+		operators_stop(proxy->operators);
 	if (proxy->hyper)
 		jsonrpc_client_free(proxy->hyper);
 	if (!was_stopped && proxy->endpoint)
@@ -252,6 +288,8 @@ static void release(struct public_proxy *proxy, bool was_stopped)
 	if (proxy->relay)
 		relay_free(proxy->relay);
 	endpoint_free(proxy->endpoint);
+	operators_free(proxy->operators);
+	SSL_CTX_free(proxy->tls);
 	rate_limiter_free(proxy->limiter);
 	if (proxy->refusals)
 		refusals_flush(proxy->refusals);
@@ -299,6 +337,9 @@ int public_proxy_run(const struct proxy_settings *settings)
 		log_info("public proxy %s: parties are joined on %s (peers are told %s), %u workers", proxy.settings->name,
 			 endpoint_address(proxy.endpoint), proxy.settings->internal_endpoint,
 			 relay_worker_count(proxy.relay));
+		if (proxy.tls)
+			log_info("parties that come over TLS are identified and joined on %s (peers are told %s)",
+				 endpoint_tls_address(proxy.endpoint), proxy.settings->relay_tls_endpoint);
 		residency_trim();
 		event_base_dispatch(proxy.base);
 	}

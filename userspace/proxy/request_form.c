@@ -12,6 +12,7 @@
 #include "base/json.h"
 #include "directory/entry.h"
 #include "directory/record.h"
+#include "tls/relay_message.h"
 
 #include <errno.h>
 #include <stdbool.h>
@@ -169,9 +170,29 @@ void connection_request_clear(struct connection_request *request)
 	memset(request, 0, sizeof *request);
 }
 
-json_t *connection_request_params(const struct connection_request *request, const char *endpoint,
+/* The member `relay_tls` is ours; peers that do not know it skip it. */
+static json_t *add_relay_tls(json_t *message, const struct told_endpoints *endpoints)
+{
+	if (!message || !endpoints->tls)
+		return message;
+	json_t *relay_tls = json_pack("{s:s, s:s, s:i}", "endpoint", endpoints->tls, "server_name", endpoints->server_name,
+				      "version", RELAY_PROTOCOL_VERSION);
+	if (json_object_set_new(message, "relay_tls", relay_tls)) {
+		json_decref(message);
+		return NULL;
+	}
+	return message;
+}
+
+json_t *connection_request_params(const struct connection_request *request, const struct told_endpoints *endpoints,
 				  const char *token_text)
 {
-	return json_pack("{s:s, s:O, s:s, s:s}", "channel", request->channel, "client", request->client, "endpoint",
-			 endpoint, "token", token_text);
+	return add_relay_tls(json_pack("{s:s, s:O, s:s, s:s}", "channel", request->channel, "client", request->client,
+				       "endpoint", endpoints->plain, "token", token_text),
+			     endpoints);
+}
+
+json_t *connection_answer(const struct told_endpoints *endpoints, const char *token_text)
+{
+	return add_relay_tls(json_pack("{s:s, s:s}", "token", token_text, "endpoint", endpoints->plain), endpoints);
 }

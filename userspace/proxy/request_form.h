@@ -17,6 +17,15 @@ struct connection_request {
 int connection_request_read(const json_t *params, struct connection_request *request, json_t **problems);
 void connection_request_clear(struct connection_request *request);
 
-/* Params of the callee's `_connectionRequest`. NULL: no memory. */
-json_t *connection_request_params(const struct connection_request *request, const char *endpoint,
+/* Where the parties are told to go. */
+struct told_endpoints {
+	const char *plain;
+	const char *tls;         /* NULL: there is none, and the messages have no member for it */
+	const char *server_name; /* of the TLS endpoint: the proxy's operator name */
+};
+
+/* Params of the callee's `_connectionRequest`, and the requester's answer. NULL:
+ * no memory. */
+json_t *connection_request_params(const struct connection_request *request, const struct told_endpoints *endpoints,
 				  const char *token_text);
+json_t *connection_answer(const struct told_endpoints *endpoints, const char *token_text);

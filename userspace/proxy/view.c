@@ -44,8 +44,10 @@ static const char *gate_name(enum gate_state gate)
 static json_t *view_party(const struct relay_party_report *party)
 {
 	/* Parties of the plain endpoint are known by holding the token; their names
-	 * follow from the order in which they came. */
-	return json_pack("{s:s, s:s, s:b}", "operator", party->operator_name, "address", party->address, "identified", 0);
+	 * follow from the order in which they came. Those that came over TLS are
+	 * identified by their certificate. */
+	return json_pack("{s:s, s:s, s:s, s:b}", "operator", party->operator_name, "address", party->address, "transport",
+			 transport_name(party->transport), "identified", party->transport != TRANSPORT_PLAIN);
 }
 
 static json_t *view_direction(const struct direction_report *direction)

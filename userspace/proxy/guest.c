@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Guests of both endpoints: how they come, wait, are matched and go.
+ *
+ * A waiting guest is named in the broker's table. Whoever takes it from there
+ * (the second party's thread, or the main thread for an expired or refused
+ * ticket) sends exactly one message to its worker: with `second` set it is
+ * matched, otherwise let go. Only if its own broker_leave() succeeds does it end
+ * without one. So a guest is never touched by two threads at a time, and the
+ * pair is always joined on the first party's worker. A first party that dies
+ * between match and join is joined all the same: the relay hands its end on. */
+#include "proxy/guest.h"
+
+#include "base/address.h"
+#include "base/instant.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+static void count_guests(struct endpoint *endpoint, int change)
+{
+	pthread_mutex_lock(&endpoint->lock);
+	endpoint->guests += (unsigned)change;
+	if (endpoint->guests == 0)
+		pthread_cond_broadcast(&endpoint->changed);
+	pthread_mutex_unlock(&endpoint->lock);
+}
+
+void guest_set_state(struct guest *guest, enum guest_state state)
+{
+	struct endpoint *endpoint = guest->worker->endpoint;
+
+	atomic_fetch_add(&endpoint->in_state[state], 1);
+	atomic_fetch_sub(&endpoint->in_state[guest->state], 1);
+	guest->state = state;
+}
+
+void guest_attach(struct guest *guest, struct worker *worker, enum guest_state state)
+{
+	guest->worker = worker;
+	guest->state = state;
+	LIST_INSERT_HEAD(&worker->guests, guest, link);
+	atomic_fetch_add(&worker->endpoint->in_state[state], 1);
+}
+
+void guest_detach(struct guest *guest)
+{
+	if (guest->tls)
+		tls_guest_detach(guest);
+	loop_watch_remove(guest->worker->loop, &guest->watch);
+	loop_timer_cancel(guest->worker->loop, &guest->timer);
+	LIST_REMOVE(guest, link);
+	atomic_fetch_sub(&guest->worker->endpoint->in_state[guest->state], 1);
+}
+
+void guest_free(struct guest *guest)
+{
+	struct endpoint *endpoint = guest->worker->endpoint;
+
+	if (guest->tls)
+		tls_guest_free(guest);
+	if (guest->fd >= 0)
+		close(guest->fd);
+	token_wipe(&guest->token);
+	free(guest);
+	count_guests(endpoint, -1); /* last: endpoint_stop() may return now */
+}
+
+void guest_refuse(struct guest *guest, enum outcome outcome, const char *detail)
+{
+	refusals_note(guest->worker->endpoint->options.refusals, &guest->peer.any, outcome, detail);
+	if (guest->tls && tls_guest_say_goodbye(guest, outcome, detail))
+		return;
+	guest_detach(guest);
+	guest_free(guest);
+}
+
+/* ---- match ---- */
+
+static void guest_receive(struct loop_message *message)
+{
+	struct guest *guest = GUEST_OF(message, message);
+
+	if (!guest->second) {
+		guest_refuse(guest, guest->outcome, NULL);
+		return;
+	}
+	struct guest *guests[2] = {guest, guest->second};
+	guest_detach(guest);
+	settling_begin(guest->worker, guests);
+}
+
+static void guest_matched(struct guest *guest, const struct ticket_match *match)
+{
+	struct guest *first = match->first;
+
+	guest_detach(guest);
+	/* Nothing on the wire says which of two plain parties is which. By the order of
+	 * the protocol the callee connects before the requester learns the token. */
+	guest->ticket = match->ticket;
+	guest->is_callee = !match->first_is_callee;
+	first->second = guest;
+	if (first->worker == guest->worker)
+		guest_receive(&first->message);
+	else
+		loop_post(first->worker->loop, &first->message);
+}
+
+void guest_arrive(struct guest *guest, unsigned seats)
+{
+	struct endpoint *endpoint = guest->worker->endpoint;
+	struct ticket_match match;
+
+	loop_timer_cancel(guest->worker->loop, &guest->timer);
+	guest->message.receive = guest_receive; /* from here on it may be sent */
+	/* Before it is in the table: afterwards another thread may take it. */
+	guest_set_state(guest, GUEST_WAITS);
+
+	switch (broker_arrive_for(endpoint->options.broker, &guest->key, seats, guest, clock_now_ms(), &match)) {
+	case ARRIVAL_UNKNOWN:
+		guest_refuse(guest, OUTCOME_UNKNOWN_TOKEN, NULL);
+		return;
+	case ARRIVAL_TAKEN:
+		guest_refuse(guest, OUTCOME_WRONG_OPERATOR, "the operator's connection is there already");
+		return;
+	case ARRIVAL_MATCHED:
+		guest_matched(guest, &match);
+		return;
+	case ARRIVAL_WAITS:
+		/* Its end raises an event even if it has come already. */
+		loop_watch_change(guest->worker->loop, &guest->watch,
+				  guest->tls ? tls_guest_waiting_events(guest) : EPOLLRDHUP);
+		return;
+	}
+}
+
+void guest_leave(struct guest *guest, enum outcome outcome, const char *detail)
+{
+	struct ticket_ending ending;
+	char peer[ADDRESS_TEXT_SIZE];
+
+	if (broker_leave(guest->worker->endpoint->options.broker, &guest->key, guest, &ending)) {
+		guest_set_state(guest, GUEST_TAKEN);
+		loop_watch_remove(guest->worker->loop, &guest->watch);
+		return;
+	}
+	log_info("ticket %llu of %s to %s ended %s: %s (%s)", (unsigned long long)ending.ticket.id,
+		 ending.ticket.requester, ending.ticket.callee, outcome_word(ending.outcome),
+		 outcome_sentence(ending.outcome), address_format(&guest->peer.any, peer));
+	if (detail) {
+		guest_refuse(guest, outcome, detail);
+		return;
+	}
+	guest_detach(guest);
+	guest_free(guest);
+}
+
+/* ---- plain guests ---- */
+
+static void guest_read(struct guest *guest)
+{
+	struct endpoint *endpoint = guest->worker->endpoint;
+
+	while (guest->token_bytes < TOKEN_SIZE) {
+		ssize_t got = recv(guest->fd, guest->token.bytes + guest->token_bytes,
+				   TOKEN_SIZE - guest->token_bytes, 0);
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0 && errno == EAGAIN)
+			return;
+		if (got <= 0) {
+			guest_refuse(guest, OUTCOME_NO_TOKEN, got == 0 ? "it closed" : strerror(errno));
+			return;
+		}
+		guest->token_bytes += (unsigned)got;
+	}
+	guest->key = broker_key(endpoint->options.broker, &guest->token);
+	token_wipe(&guest->token);
+	guest_arrive(guest, SEAT_ANY);
+}
+
+static void guest_ready(struct loop_watch *watch, uint32_t events)
+{
+	struct guest *guest = GUEST_OF(watch, watch);
+
+	(void)events;
+	if (guest->state == GUEST_SETTLES)
+		settling_ready(guest);
+	else if (guest->tls)
+		tls_guest_ready(guest);
+	else if (guest->state == GUEST_READS)
+		guest_read(guest);
+	else if (guest->state == GUEST_WAITS)
+		guest_leave(guest, OUTCOME_IMPATIENT, NULL);
+}
+
+static void guest_timeout(struct loop_timer *timer)
+{
+	struct guest *guest = GUEST_OF(timer, timer);
+	char detail[48];
+
+	if (guest->state == GUEST_SETTLES) {
+		settling_timeout(guest);
+	} else if (guest->tls) {
+		tls_guest_timeout(guest);
+	} else {
+		snprintf(detail, sizeof detail, "%u of %u bytes came", guest->token_bytes, TOKEN_SIZE);
+		guest_refuse(guest, OUTCOME_NO_TOKEN, detail);
+	}
+}
+
+void guest_arm(struct guest *guest, unsigned timeout_ms)
+{
+	loop_timer_arm(guest->worker->loop, &guest->timer, clock_now_ns() + timeout_ms * 1000000ull, guest_timeout);
+}
+
+/* ---- coming in ---- */
+
+static bool is_full(struct endpoint *endpoint)
+{
+	return atomic_load(&endpoint->in_state[GUEST_READS]) + atomic_load(&endpoint->in_state[GUEST_SHAKES]) +
+		       atomic_load(&endpoint->in_state[GUEST_IDENTIFIES]) >=
+	       endpoint->reading_max;
+}
+
+/* Too many half-open handshakes: the oldest one makes room. An honest party needs
+ * a few round trips, so it is through before a flood comes round to it. */
+static void make_room(struct worker *worker)
+{
+	struct tls_guest *oldest = TAILQ_FIRST(&worker->shaking);
+
+	if (oldest && worker->shaking_count >= worker->endpoint->shaking_max)
+		guest_refuse(oldest->guest, OUTCOME_NO_RESOURCES, "too many half-open handshakes");
+}
+
+void guest_admit(struct worker *worker, int fd, const struct sockaddr_in6 *peer, bool is_tls)
+{
+	struct endpoint *endpoint = worker->endpoint;
+	const struct sockaddr *address = (const struct sockaddr *)peer;
+
+	atomic_fetch_add_explicit(is_tls ? &endpoint->tls_accepted : &endpoint->accepted, 1, memory_order_relaxed);
+	if (!rate_limiter_admit(endpoint->options.limiter, address, time(NULL))) {
+		close(fd);
+		refusals_note(endpoint->options.refusals, address, OUTCOME_RATE_LIMITED, NULL);
+		return;
+	}
+	if (is_tls)
+		make_room(worker);
+	struct guest *guest = is_full(endpoint) ? NULL : calloc(1, sizeof *guest);
+	if (!guest) {
+		close(fd);
+		refusals_note(endpoint->options.refusals, address, OUTCOME_NO_RESOURCES, NULL);
+		return;
+	}
+	guest->fd = fd;
+	guest->peer.ipv6 = *peer;
+	guest_attach(guest, worker, is_tls ? GUEST_SHAKES : GUEST_READS);
+	count_guests(endpoint, 1);
+
+	int error = is_tls ? tls_guest_start(guest) : 0;
+	if (!error)
+		error = loop_watch_add(worker->loop, &guest->watch, fd, EPOLLIN | EPOLLRDHUP, guest_ready);
+	if (error) {
+		guest_refuse(guest, OUTCOME_NO_RESOURCES, strerror(-error));
+		return;
+	}
+	guest_arm(guest, endpoint->options.token_timeout_ms);
+	/* Token or hello usually come with the handshake's last packet. */
+	guest_ready(&guest->watch, EPOLLIN);
+}
