@@ -68,11 +68,11 @@ static void directory_retry_fired(evutil_socket_t fd, short events, void *contex
 
 /* ---- channels ---- */
 
-static const struct string_list *allowed_endpoints(const struct hyper_settings *settings)
+static const struct grpc_client_settings *client_settings(const struct hyper_settings *settings)
 {
 	for (size_t i = 0; i < settings->channel_count; i++)
 		if (settings->channels[i].type == CHANNEL_GRPC_CLIENT)
-			return &settings->channels[i].grpc_client->allowed_relay_endpoints;
+			return settings->channels[i].grpc_client;
 	return NULL;
 }
 
@@ -88,7 +88,7 @@ static int channel_create(struct hyper_server *server, const struct channel_sett
 	case CHANNEL_GRPC_CLIENT:
 		return channel_grpc_client_create(settings->grpc_client, result);
 	case CHANNEL_GRPC_SERVER:
-		return channel_grpc_server_create(settings->grpc_server, allowed_endpoints(server->settings), result);
+		return channel_grpc_server_create(settings->grpc_server, client_settings(server->settings), result);
 	case CHANNEL_QUIC:
 		log_fatal("channel %s: type quic is not in this version", settings->name);
 		return -ENOTSUP;

@@ -38,6 +38,8 @@ void delivery_submitted(struct delivery *delivery);
 struct connection_request {
 	const char *endpoint;
 	const char *channel;
+	const json_t *params; /* all of them, for the offer of a TLS endpoint */
+	const char *caller;   /* the proxy's operator */
 	uint8_t token[32];
 };
 /* `failure` NULL: the socket was handed over. Called exactly once. */

@@ -17,7 +17,7 @@
 struct grpc_client_channel {
 	struct channel channel; /* first */
 	const struct grpc_client_settings *settings;
-	SSL_CTX *tls;
+	SSL_CTX *tls, *relay_tls; /* for peers; for relays */
 	struct peer_pool *pool;
 	struct reverse_streams *streams;
 };
@@ -88,6 +88,7 @@ static int client_open(struct channel *channel)
 		.router = channel->router,
 		.tls = own->tls,
 		.skip_verify = own->settings->tls->insecure_skip_verify,
+		.dialling = {own->settings->relay_tls, own->relay_tls, own->settings->tls->insecure_skip_verify},
 		.call_timeout_ms = own->settings->call_timeout_ms,
 		.idle_timeout_ms = own->settings->idle_timeout_ms,
 	};
@@ -119,6 +120,7 @@ static void client_free(struct channel *channel)
 	reverse_streams_free(own->streams);
 	peer_pool_free(own->pool);
 	SSL_CTX_free(own->tls);
+	SSL_CTX_free(own->relay_tls);
 	free(own);
 }
 
@@ -139,7 +141,10 @@ int channel_grpc_client_create(const struct grpc_client_settings *settings, stru
 	own->channel.class = &class_grpc_client;
 	own->settings = settings;
 	own->tls = tls_context_client(settings->tls, "h2");
-	if (!own->tls) {
+	own->relay_tls = relay_tls_context(settings->tls);
+	if (!own->tls || !own->relay_tls) {
+		SSL_CTX_free(own->tls);
+		SSL_CTX_free(own->relay_tls);
 		free(own);
 		return -EINVAL;
 	}

@@ -10,6 +10,7 @@
 #include "router/channels.h"
 #include "router/identifier.h"
 #include "router/relay_dialer.h"
+#include "router/relay_tls.h"
 #include "router/router.h"
 #include "tls/context.h"
 
@@ -21,11 +22,13 @@
 
 #define REVERSE_TIMEOUT_MS 30000
 #define ENDPOINT_TIMEOUT_MS 5000 /* side A waits 20 s for everything */
+#define JOIN_TIMEOUT_MS 60000    /* the relay says itself when its time for the other party is over */
 
 struct grpc_server_channel {
 	struct channel channel; /* first */
 	const struct grpc_server_settings *settings;
 	const struct string_list *allowed_endpoints; /* NULL: any */
+	struct relay_dialling dialling;
 	SSL_CTX *tls;
 	struct rate_limiter *limiter;
 	struct grpc_server *server;
@@ -39,13 +42,18 @@ struct reverse_peer {
 	char name[];
 };
 
-/* A socket that is being connected to a relay endpoint. */
+/* A socket that is being connected to a relay endpoint. The request is answered as
+ * soon as the relay knows that we are there, because only then the other party is
+ * told the token; over TLS the relay's answer comes after that. */
 struct handover {
 	struct handover *next, **at;
 	struct grpc_server_channel *own;
 	struct connector *connector;
+	struct relay_tls *relay;
+	struct event *deadline; /* of showing the token over TLS */
+	char *proxy;            /* operator of the TLS endpoint; NULL: the plain one is used */
 	uint8_t token[RELAY_TOKEN_SIZE];
-	connection_request_done done;
+	connection_request_done done; /* NULL: was called */
 	void *context;
 };
 
@@ -158,8 +166,64 @@ static void handover_end(struct handover *handover, const char *failure)
 	if (handover->next)
 		handover->next->at = handover->at;
 	explicit_bzero(handover->token, sizeof(handover->token));
-	handover->done(failure, handover->context);
+	if (handover->done)
+		handover->done(failure, handover->context);
+	else if (failure)
+		log_info("connection through the relay of %s was not joined: %s", handover->proxy, failure);
+	if (handover->deadline)
+		event_free(handover->deadline);
+	free(handover->proxy);
 	free(handover);
+}
+
+static void handover_shown(void *context)
+{
+	struct handover *handover = context;
+	connection_request_done done = handover->done;
+	handover->done = NULL;
+	event_del(handover->deadline);
+	done(NULL, handover->context);
+}
+
+static void handover_late(evutil_socket_t fd, short events, void *context)
+{
+	struct handover *handover = context;
+	(void)fd;
+	(void)events;
+	relay_tls_cancel(handover->relay);
+	handover_end(handover, "the relay's TLS endpoint did not react in time");
+}
+
+static void handover_joined(int fd_or_error, const char *reason, void *context)
+{
+	struct handover *handover = context;
+	handover->relay = NULL;
+	int error = fd_or_error < 0 ? fd_or_error : grpc_server_adopt(handover->own->server, fd_or_error);
+	handover_end(handover, fd_or_error < 0 ? reason : error < 0 ? strerror(-error) : NULL);
+}
+
+static int handover_show_over_tls(struct handover *handover, int fd)
+{
+	struct router *router = handover->own->channel.router;
+	struct relay_tls_options options = {
+		.base = router_base(router),
+		.fd = fd,
+		.dialling = &handover->own->dialling,
+		.proxy = handover->proxy,
+		.directory = router_directory(router),
+		.token = handover->token,
+		.timeout_ms = JOIN_TIMEOUT_MS,
+		.shown = handover_shown,
+		.done = handover_joined,
+		.context = handover,
+	};
+	handover->deadline = evtimer_new(router_base(router), handover_late, handover);
+	if (!handover->deadline ||
+	    event_add(handover->deadline, &(struct timeval){ ENDPOINT_TIMEOUT_MS / 1000, 0 })) {
+		close(fd);
+		return -ENOMEM;
+	}
+	return relay_tls_start(&options, &handover->relay);
 }
 
 static void handover_connected(int fd_or_error, const char *reason, void *context)
@@ -170,7 +234,14 @@ static void handover_connected(int fd_or_error, const char *reason, void *contex
 		handover_end(handover, reason ? reason : strerror(-fd_or_error));
 		return;
 	}
-	int error = relay_token_write(fd_or_error, handover->token);
+	int error;
+	if (handover->proxy) {
+		error = handover_show_over_tls(handover, fd_or_error);
+		if (error < 0)
+			handover_end(handover, strerror(-error));
+		return;
+	}
+	error = relay_token_write(fd_or_error, handover->token);
 	if (error < 0)
 		close(fd_or_error);
 	else
@@ -195,14 +266,24 @@ static bool server_take_connection(struct channel *channel, const struct connect
 	struct grpc_server_channel *own = channel_of(channel);
 	if (strcmp(request->channel, channel->class->type) != 0 || !own->server)
 		return false;
-	if (!endpoint_is_allowed(own, request->endpoint)) {
-		log_warning("connection request to %s refused: not among the allowed relay endpoints",
-			    request->endpoint);
+	struct relay_offer offer;
+	const char *reason;
+	if (relay_offer_choose(own->dialling.use, request->params, request->caller, &offer, &reason) < 0) {
+		log_warning("connection request of %s refused: %s", request->caller ? request->caller : "?", reason);
+		done(reason, context);
+		return true;
+	}
+	const char *endpoint = offer.endpoint ? offer.endpoint : request->endpoint;
+	if (!endpoint_is_allowed(own, endpoint)) {
+		log_warning("connection request to %s refused: not among the allowed relay endpoints", endpoint);
 		done("the endpoint is not allowed here", context);
 		return true;
 	}
 	struct handover *handover = calloc(1, sizeof(*handover));
-	if (!handover) {
+	if (handover && offer.endpoint)
+		handover->proxy = strdup(offer.server_name);
+	if (!handover || (offer.endpoint && !handover->proxy)) {
+		free(handover);
 		done("out of memory", context);
 		return true;
 	}
@@ -215,8 +296,7 @@ static bool server_take_connection(struct channel *channel, const struct connect
 	if (handover->next)
 		handover->next->at = &handover->next;
 	own->handovers = handover;
-	int error = connector_start(router_base(channel->router), request->endpoint, ENDPOINT_TIMEOUT_MS,
-				    handover_connected, handover, &handover->connector);
+	int error = connector_start(router_base(channel->router), endpoint, ENDPOINT_TIMEOUT_MS, handover_connected, handover, &handover->connector);
 	if (error < 0)
 		handover_end(handover, error == -EINVAL ? "the endpoint is no host:port" : strerror(-error));
 	return true;
@@ -260,6 +340,8 @@ static void server_cancel(struct channel *channel)
 	while (own->handovers) {
 		if (own->handovers->connector)
 			connector_cancel(own->handovers->connector);
+		if (own->handovers->relay)
+			relay_tls_cancel(own->handovers->relay);
 		handover_end(own->handovers, "the server is stopping");
 	}
 }
@@ -276,6 +358,7 @@ static void server_free(struct channel *channel)
 	}
 	rate_limiter_free(own->limiter);
 	SSL_CTX_free(own->tls);
+	SSL_CTX_free(own->dialling.tls);
 	free(own);
 }
 
@@ -291,19 +374,24 @@ static const struct channel_class class_grpc_server = {
 	.free = server_free,
 };
 
-int channel_grpc_server_create(const struct grpc_server_settings *settings,
-			       const struct string_list *allowed_endpoints, struct channel **result)
+int channel_grpc_server_create(const struct grpc_server_settings *settings, const struct grpc_client_settings *client,
+			       struct channel **result)
 {
+	const struct tls_settings *relay_tls = client ? client->tls : settings->tls;
 	struct grpc_server_channel *own = calloc(1, sizeof(*own));
 	if (!own)
 		return -ENOMEM;
 	own->channel.class = &class_grpc_server;
 	own->settings = settings;
-	own->allowed_endpoints = allowed_endpoints;
+	own->allowed_endpoints = client ? &client->allowed_relay_endpoints : NULL;
+	own->dialling = (struct relay_dialling){ client ? client->relay_tls : RELAY_TLS_PREFER,
+						 relay_tls_context(relay_tls), relay_tls->insecure_skip_verify };
 	own->tls = tls_context_server(settings->tls, "h2");
-	if (!own->tls || rate_limiter_create(settings->limits.rules, settings->limits.count,
+	if (!own->tls || !own->dialling.tls ||
+	    rate_limiter_create(settings->limits.rules, settings->limits.count,
 					     settings->limits.exempt_loopback, &own->limiter) < 0) {
 		SSL_CTX_free(own->tls);
+		SSL_CTX_free(own->dialling.tls);
 		free(own);
 		return -EINVAL;
 	}

@@ -12,6 +12,7 @@ int channel_jsonrpc_client_create(struct event_base *base, const struct jsonrpc_
 int channel_jsonrpc_server_create(const char *name, const struct jsonrpc_server_settings *settings,
 				  struct channel **result);
 int channel_grpc_client_create(const struct grpc_client_settings *settings, struct channel **result);
-/* `allowed_endpoints`: what a `_connectionRequest` may name; NULL or empty: any. */
-int channel_grpc_server_create(const struct grpc_server_settings *settings,
-			       const struct string_list *allowed_endpoints, struct channel **result);
+/* `client`: how this operator dials relays, and where a `_connectionRequest` may send it;
+ * NULL: anywhere, with this channel's certificate. */
+int channel_grpc_server_create(const struct grpc_server_settings *settings, const struct grpc_client_settings *client,
+			       struct channel **result);

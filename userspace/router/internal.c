@@ -78,6 +78,8 @@ int connection_request_read(const json_t *params, struct connection_request *req
 {
 	request->endpoint = json_text(params, "endpoint");
 	request->channel = json_text(params, "channel");
+	request->params = params;
+	request->caller = json_text(json_object_get(params, "_client"), "name");
 	const char *token = json_text(params, "token");
 	if (!request->endpoint || !*request->endpoint)
 		*detail = "invalid input data: endpoint(a string is required)";

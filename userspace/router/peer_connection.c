@@ -174,8 +174,8 @@ int peer_connection_start(const struct peer_connection_options *options, struct 
 	if (!connection->name || !connection->address || !connection->proxy)
 		goto out;
 	if (is_relayed(connection))
-		error = relay_dial_start(options->router, connection->proxy, connection->name, ATTEMPT_TIMEOUT_MS,
-					 transport_ready, connection, &connection->dial);
+		error = relay_dial_start(options->router, options->dialling, connection->proxy, connection->name,
+					 ATTEMPT_TIMEOUT_MS, transport_ready, connection, &connection->dial);
 	else
 		error = connector_start(router_base(options->router), connection->address, CONNECT_TIMEOUT_MS,
 					transport_ready, connection, &connection->connector);

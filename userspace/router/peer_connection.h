@@ -5,6 +5,7 @@
  * pool's business (peer_pool.h). */
 #include "directory/entry.h"
 #include "grpc/client.h"
+#include "router/relay_tls.h"
 #include "router/relay_trust.h"
 #include "router/router.h"
 
@@ -22,6 +23,7 @@ struct peer_connection_options {
 	struct relay_trust *trust;
 	SSL_CTX *tls;
 	bool skip_verify;
+	const struct relay_dialling *dialling; /* outlives the connection */
 	const char *name; /* peer's operator name */
 	json_t *entry;    /* its directory entry */
 	const struct grpc_server_entry *target; /* of that entry */

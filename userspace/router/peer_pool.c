@@ -273,6 +273,7 @@ static int attempt_start(struct peer *peer, const struct waiter *waiter)
 		.trust = pool->trust,
 		.tls = pool->options.tls,
 		.skip_verify = pool->options.skip_verify,
+		.dialling = &pool->options.dialling,
 		.name = peer->name,
 		.entry = waiter->entry,
 		.target = &waiter->target,

@@ -8,6 +8,7 @@
  * have been delivered, at most twice. Peers do not wait for each other. */
 #include "directory/entry.h"
 #include "grpc/client.h"
+#include "router/relay_tls.h"
 #include "router/router.h"
 
 struct peer_pool;
@@ -16,6 +17,7 @@ struct peer_pool_options {
 	struct router *router;
 	SSL_CTX *tls; /* reference kept by the caller */
 	bool skip_verify;
+	struct relay_dialling dialling; /* its context is kept by the caller */
 	unsigned call_timeout_ms; /* waiting for a connection included */
 	unsigned idle_timeout_ms;
 };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* One dial is: asking, connecting, ended. The request to the proxy cannot be
+/* One dial is: asking, connecting, over TLS also shown and joined, ended. The request to the proxy cannot be
  * taken back, so a dial that was cancelled or timed out while asking stays
  * allocated (`done` NULL) until the router has answered.
  *
@@ -22,7 +22,11 @@
 
 struct relay_dial {
 	struct router *router;
+	const struct relay_dialling *dialling;
+	char *proxy;
 	struct connector *connector;
+	struct relay_tls *relay;
+	bool uses_tls;
 	struct event *timer;
 	uint64_t deadline_ms;
 	bool is_asking;
@@ -37,10 +41,13 @@ static void dial_free(struct relay_dial *dial)
 {
 	if (dial->connector)
 		connector_cancel(dial->connector);
+	if (dial->relay)
+		relay_tls_cancel(dial->relay);
 	if (dial->timer)
 		event_free(dial->timer);
 	explicit_bzero(dial->token, sizeof(dial->token));
 	free(dial->reason);
+	free(dial->proxy);
 	free(dial);
 }
 
@@ -82,10 +89,40 @@ int relay_token_write(int fd, const uint8_t token[RELAY_TOKEN_SIZE])
 	return written == RELAY_TOKEN_SIZE ? 0 : -EPIPE;
 }
 
+static unsigned left_ms(const struct relay_dial *dial)
+{
+	uint64_t now_ms = clock_now_ms();
+	return dial->deadline_ms > now_ms ? (unsigned)(dial->deadline_ms - now_ms) : 1;
+}
+
+static void handed_off(int fd_or_error, const char *reason, void *context)
+{
+	struct relay_dial *dial = context;
+	dial->relay = NULL;
+	dial_end(dial, fd_or_error, reason);
+}
+
 static void connected(int fd_or_error, const char *reason, void *context)
 {
 	struct relay_dial *dial = context;
 	dial->connector = NULL;
+	if (fd_or_error >= 0 && dial->uses_tls) {
+		struct relay_tls_options options = {
+			.base = router_base(dial->router),
+			.fd = fd_or_error,
+			.dialling = dial->dialling,
+			.proxy = dial->proxy,
+			.directory = router_directory(dial->router),
+			.token = dial->token,
+			.timeout_ms = left_ms(dial),
+			.done = handed_off,
+			.context = dial,
+		};
+		int error = relay_tls_start(&options, &dial->relay);
+		if (error < 0)
+			dial_end(dial, error, strerror(-error));
+		return;
+	}
 	if (fd_or_error >= 0) {
 		int error = relay_token_write(fd_or_error, dial->token);
 		if (error < 0) {
@@ -97,7 +134,7 @@ static void connected(int fd_or_error, const char *reason, void *context)
 	dial_end(dial, fd_or_error, fd_or_error < 0 ? reason : NULL);
 }
 
-/* {"token": base64 of 32 bytes, "endpoint": "host:port"} */
+/* {"token": base64 of 32 bytes, "endpoint": "host:port"}, and maybe "relay_tls". */
 static void dial_endpoint(struct relay_dial *dial, const json_t *answer)
 {
 	const char *token = json_text(answer, "token"), *endpoint = json_text(answer, "endpoint");
@@ -109,9 +146,16 @@ static void dial_endpoint(struct relay_dial *dial, const json_t *answer)
 		dial_fail(dial, -EBADMSG, "the proxy's answer has no valid endpoint");
 		return;
 	}
-	uint64_t now_ms = clock_now_ms();
-	unsigned left_ms = dial->deadline_ms > now_ms ? (unsigned)(dial->deadline_ms - now_ms) : 1;
-	int error = connector_start(router_base(dial->router), endpoint, left_ms, connected, dial, &dial->connector);
+	struct relay_offer offer;
+	const char *reason;
+	int error = relay_offer_choose(dial->dialling->use, answer, dial->proxy, &offer, &reason);
+	if (error < 0) {
+		dial_fail(dial, error, reason);
+		return;
+	}
+	dial->uses_tls = offer.endpoint;
+	error = connector_start(router_base(dial->router), dial->uses_tls ? offer.endpoint : endpoint, left_ms(dial),
+				connected, dial, &dial->connector);
 	if (error < 0)
 		dial_fail(dial, error, "the proxy's endpoint cannot be dialled");
 }
@@ -150,22 +194,26 @@ static int request_compose(const char *proxy, const char *to, struct hyper_reque
 	return -ENOMEM;
 }
 
-int relay_dial_start(struct router *router, const char *proxy, const char *to, unsigned timeout_ms,
-		     relay_dial_done done, void *context, struct relay_dial **result)
+int relay_dial_start(struct router *router, const struct relay_dialling *dialling, const char *proxy, const char *to,
+		     unsigned timeout_ms, relay_dial_done done, void *context, struct relay_dial **result)
 {
 	struct hyper_request request;
 	int error = request_compose(proxy, to, &request);
 	if (error < 0)
 		return error;
 	struct relay_dial *dial = calloc(1, sizeof(*dial));
-	if (dial)
+	if (dial) {
 		dial->timer = event_new(router_base(router), -1, 0, timer_fired, dial);
-	if (!dial || !dial->timer) {
-		free(dial);
+		dial->proxy = strdup(proxy);
+	}
+	if (!dial || !dial->timer || !dial->proxy) {
+		if (dial)
+			dial_free(dial);
 		hyper_request_clear(&request);
 		return -ENOMEM;
 	}
 	dial->router = router;
+	dial->dialling = dialling;
 	dial->done = done;
 	dial->context = context;
 	dial->deadline_ms = clock_now_ms() + timeout_ms;
