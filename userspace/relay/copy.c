@@ -9,6 +9,7 @@
  *
  * The sockmap plane uses the write half of this file for the bytes that were
  * handed up. Worker's thread only. */
+#include "relay/session.h"
 #include "relay/worker.h"
 
 #include <errno.h>
@@ -24,12 +25,13 @@
 static ssize_t write_bytes(struct side *side, const char *bytes, size_t size)
 {
 	struct side *target = side_other(side);
-	ssize_t written = send(target->watch.fd, bytes, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+	ssize_t written = target->session ? session_send(target, bytes, size)
+					  : send(target->watch.fd, bytes, size, MSG_DONTWAIT | MSG_NOSIGNAL);
 
 	if (written < 0) {
 		if (errno == EAGAIN || errno == EINTR || errno == ENOBUFS || errno == ENOMEM)
 			return 0;
-		pair_fail(target, errno, "send");
+		session_fail(target, errno, "send");
 		return -1;
 	}
 	side->copied += (uint64_t)written;
@@ -101,14 +103,18 @@ void copy_pump(struct side *side)
 			side_wait_for(side, WAIT_WRITABLE, 0);
 		return;
 	}
-	if (side->ended)
+	if (side->ended) {
+		if (side->session && !session_is_silent(side))
+			return pair_end(pair, OUTCOME_TLS_BROKEN, "side %u: bytes after close_notify", side->number);
 		return side_wait_for(side, WAIT_NOTHING, 0);
+	}
 	for (unsigned round = 0; round < ROUNDS_PER_TURN; round++) {
 		ssize_t size;
 
 		if (!copy_reserve(side))
 			return side_wait_for(side, WAIT_TIMER, loop_now_ns(worker->loop) + NO_HOLD_WAIT_NS);
-		size = recv(side->watch.fd, worker->scratch, CHUNK_BYTES, MSG_DONTWAIT);
+		size = side->session ? session_receive(side, worker->scratch, CHUNK_BYTES)
+				     : recv(side->watch.fd, worker->scratch, CHUNK_BYTES, MSG_DONTWAIT);
 		if (size <= 0) {
 			int error = errno;
 
@@ -116,17 +122,18 @@ void copy_pump(struct side *side)
 			if (size == 0)
 				return ends_stream(side);
 			if (error != EAGAIN && error != EINTR)
-				return pair_fail(side, error, "recv");
+				return session_fail(side, error, "recv");
 			return side_wait_for(side, WAIT_READABLE, 0);
 		}
 		side->read += (uint64_t)size;
 		side->reads++;
-		if (copy_give(side, worker->scratch, (size_t)size) < 0)
+		if (!handoff_check_head(side, worker->scratch, (size_t)size) ||
+		    copy_give(side, worker->scratch, (size_t)size) < 0)
 			return;
 		if (side->hold_length)
 			return side_wait_for(side, WAIT_WRITABLE, 0);
 		copy_release(side);
-		if ((size_t)size < CHUNK_BYTES && !side->ending)
+		if (side->session ? side->session->is_empty : (size_t)size < CHUNK_BYTES && !side->ending)
 			return side_wait_for(side, WAIT_READABLE, 0);
 	}
 	side_wait_for(side, WAIT_TIMER, loop_now_ns(worker->loop));

@@ -7,6 +7,7 @@
  * tcpi_bytes_received is exactly what was read and redirected, plus one for the
  * FIN. A pair ends when both directions have ended and nothing is unsent.
  * Worker's thread only. */
+#include "relay/session.h"
 #include "relay/worker.h"
 
 #include "relay/pump.h"
@@ -27,6 +28,9 @@ void ends_wait_for_tails(struct pair *pair)
 	struct loop *loop = pair->worker->loop;
 
 	pair->closing = true;
+	for (unsigned i = 0; i < 2; i++)
+		if (pair->sides[i].session && !session_is_silent(&pair->sides[i]))
+			return pair_end(pair, OUTCOME_TLS_BROKEN, "side %u: bytes after close_notify", i);
 	if (!tcp_unsent(pair->sides[0].watch.fd) && !tcp_unsent(pair->sides[1].watch.fd))
 		return pair_end(pair, OUTCOME_HAPPY, NULL);
 	/* The last acknowledgement closes the socket, which is an event; the timer is for what is lost. */
@@ -67,11 +71,20 @@ void ends_stream(struct side *side)
 	tcp_facts_read(side->watch.fd, &facts);
 	if (facts.state == TCP_STATE_CLOSE && !target->ended)
 		return pair_end(pair, OUTCOME_RESET_BY_PARTY, "side %u closed without FIN", side->number);
-	counted = side->read_before + side->read + redirected + 1;
-	pair->worker->past.books_checked++;
+	/* Where TLS stays on, TCP's count is not that of the payload. */
+	counted = side->session ? facts.received : side->read_before + side->read + redirected + 1;
+	pair->worker->past.books_checked += !side->session;
 	if (facts.received != counted)
 		return pair_end(pair, OUTCOME_BOOKS_WRONG, "side %u: TCP received %llu, %llu were moved", side->number,
 				(unsigned long long)facts.received, (unsigned long long)counted);
+	if (target->session) {
+		int error = session_close(target);
+
+		if (error == -EAGAIN || error == -EINTR)
+			return pump_wait_reader_tick(side, WAIT_WRITABLE);
+		if (error)
+			return session_fail(target, -error, "close_notify");
+	}
 	if (shutdown(target->watch.fd, SHUT_WR))
 		return pair_fail(target, errno, "shutdown");
 	side->ended = true;

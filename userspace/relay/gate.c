@@ -195,7 +195,7 @@ static bool try_open(struct side *side)
 {
 	unsigned long long closed = (unsigned long long)side->read << 1 | GATE_CLOSED;
 
-	if (side->hold_length || !side->drained || load_word(side) != closed ||
+	if (side->hold_length || side->head_bytes < HEAD_BYTES || !side->drained || load_word(side) != closed ||
 	    !tcp_memory_is_low(side_other(side)->watch.fd))
 		return false;
 	side->flown_at_ns = 0;
@@ -233,6 +233,8 @@ static void wait_after_empty(struct side *side)
 	side->since_ns = 0;
 	if (try_open(side) && !side->ending)
 		return side_wait_for(side, WAIT_NOTHING, 0);
+	if (side->head_bytes < HEAD_BYTES && !side->ending)
+		return side_wait_for(side, WAIT_READABLE, 0);
 	/* The target's memory, or packets that came this moment. */
 	acked = tcp_acked(side_other(side)->watch.fd);
 	if (acked != side->seen && side->tick_ns > TICK_MOST_NS)
@@ -266,6 +268,8 @@ static bool move_some(struct side *side, int64_t room)
 			return false;
 		}
 		side->since_ns = side->tick_ns = 0;
+		if (!handoff_check_head(side, scratch, (size_t)size))
+			return false;
 		/* While open, the gate may have closed behind redirected bytes only now. */
 		if (!side->drained && !pump_is_drained(side))
 			copy_keep(side, scratch, (size_t)size);

@@ -31,6 +31,8 @@ static int insert(struct side *side)
 	socklen_t size = sizeof cookie;
 	int error;
 
+	if (side->session) /* kTLS and sockmap exclude each other; choose_plane() keeps such pairs out */
+		return -EINVAL;
 	if (getsockopt(side->watch.fd, SOL_SOCKET, SO_COOKIE, &cookie, &size))
 		return -errno;
 	error = bpf_map_update_elem(object->indices_fd, &cookie, &side->index, BPF_ANY);

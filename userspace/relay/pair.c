@@ -12,6 +12,7 @@
 #include "relay/worker.h"
 
 #include "relay/pump.h"
+#include "relay/session.h"
 
 #include <bpf/bpf.h>
 #include <errno.h>
@@ -116,6 +117,8 @@ void pair_pump(struct side *side)
 			join_try(pair);
 		if (!pair->over)
 			gate_pump(side);
+	} else if (side->session || side_other(side)->session) {
+		session_pump(side);
 	} else if (pair->plane == PLANE_SPLICE) {
 		splice_pump(side);
 	} else {
@@ -135,6 +138,11 @@ static void choose_plane(struct pair *pair)
 
 	pair->plane = planes[PLANE_SPLICE] ? PLANE_SPLICE : PLANE_COPY;
 	pair->plane_reason = REASON_BEST;
+	if (pair->sides[0].session || pair->sides[1].session) {
+		pair->plane = PLANE_COPY;
+		pair->plane_reason = REASON_TLS;
+		return;
+	}
 	if (!planes[PLANE_SOCKMAP] || !relay->object)
 		return;
 	if (slots_take(&relay->slots, &index, &generation)) {
@@ -175,8 +183,11 @@ static void prepare_gate(struct side *side)
 int pair_start(struct worker *worker, const struct relay_party parties[2], uint64_t *id)
 {
 	struct relay *relay = worker->relay;
+	struct session *sessions[2] = { NULL, NULL };
 	struct pair *pair = NULL;
-	int error = -EMFILE;
+	int error, opened[2] = { session_open(&parties[0], &sessions[0]), session_open(&parties[1], &sessions[1]) };
+
+	error = -EMFILE;
 
 	if (atomic_fetch_add_explicit(&relay->pairs_live, 1, memory_order_relaxed) >= relay->options.settings.max_pairs)
 		goto refuse;
@@ -184,7 +195,7 @@ int pair_start(struct worker *worker, const struct relay_party parties[2], uint6
 	if (atomic_load_explicit(&relay->refuses, memory_order_relaxed) || worker->stopping)
 		goto refuse;
 	error = -ENOMEM;
-	pair = calloc(1, sizeof *pair);
+	pair = opened[0] || opened[1] ? NULL : calloc(1, sizeof *pair);
 	if (!pair)
 		goto refuse;
 	pair->worker = worker;
@@ -196,6 +207,9 @@ int pair_start(struct worker *worker, const struct relay_party parties[2], uint6
 		side->number = (uint8_t)i;
 		side->watch.fd = parties[i].fd;
 		side->read_before = parties[i].bytes_read;
+		side->session = sessions[i];
+		side->head_bytes = parties[i].transport == TRANSPORT_HANDED_OFF ? 0 : HEAD_BYTES;
+		pair->transports[i] = (uint8_t)parties[i].transport;
 		snprintf(pair->operator_names[i], RELAY_NAME_SIZE, "%s", parties[i].operator_name);
 		if (getpeername(parties[i].fd, (struct sockaddr *)&pair->addresses[i], &size))
 			pair->addresses[i].sin6_family = AF_UNSPEC;
@@ -237,6 +251,8 @@ out:
 	}
 refuse:
 	free(pair);
+	for (unsigned i = 0; i < 2; i++)
+		session_free(sessions[i]);
 	atomic_fetch_sub_explicit(&relay->pairs_live, 1, memory_order_relaxed);
 	reset_and_close(parties[0].fd);
 	reset_and_close(parties[1].fd);
@@ -255,6 +271,8 @@ static void close_side(struct side *side, bool reset)
 
 	loop_watch_remove(worker->loop, &side->watch);
 	loop_timer_cancel(worker->loop, &side->timer);
+	session_free(side->session);
+	side->session = NULL;
 	if (side->mapped)
 		getsockopt(side->watch.fd, SOL_SOCKET, SO_COOKIE, &cookie, &size);
 	if (reset)

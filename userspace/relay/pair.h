@@ -34,7 +34,13 @@ enum plane_reason { /* why a pair runs on the plane it runs on; sentences in rep
 	REASON_REFUSED,       /* the map refused the first socket */
 	REASON_HALF_REFUSED,  /* the map took one socket and refused the other */
 	REASON_NO_PIPE,       /* no pipe was left when it was needed */
+	REASON_TLS,           /* TLS stays on, in userspace for now or for good; session.c knows why */
 };
+
+/* First bytes that a handed-off party must begin with (handoff.c). */
+#define HEAD_BYTES 2
+
+struct session;
 
 struct pipe_pair {
 	struct pipe_pair *next;
@@ -49,6 +55,7 @@ struct side {
 	uint32_t index, generation;  /* of the slot in the maps */
 	uint8_t number;              /* 0 or 1: which side of its pair */
 	uint8_t waits;               /* enum side_wait */
+	uint8_t head_bytes;          /* of those that a handed-off party must begin with: seen; HEAD_BYTES for all others */
 	bool mapped;                 /* the socket is in the map */
 	bool ending;                 /* its peer's FIN was seen or can be read */
 	bool ended;                  /* FIN was passed on to the other side */
@@ -59,6 +66,7 @@ struct side {
 	bool pressed;                /* its credit or its pile ran full since it was last raised */
 	uint32_t hold_offset, hold_length;
 	char *hold; /* bytes read and not yet written; CHUNK_BYTES, from the worker's pool */
+	struct session *session; /* TLS stays on; NULL: bare TCP */
 	struct pipe_pair *pipe;
 	uint32_t pipe_bytes;
 	uint32_t tick_ns;       /* last timer */
@@ -101,6 +109,7 @@ struct pair {
 	struct side sides[2];
 	struct sockaddr_in6 addresses[2]; /* of the peers; or sockaddr_in */
 	char operator_names[2][RELAY_NAME_SIZE];
+	uint8_t transports[2]; /* enum transport */
 };
 
 static inline struct pair *side_pair(struct side *side)
@@ -153,6 +162,11 @@ ssize_t copy_give(struct side *side, const char *bytes, size_t size);
 bool copy_reserve(struct side *side);
 void copy_release(struct side *side); /* if it holds nothing */
 void copy_keep(struct side *side, const char *bytes, size_t size); /* after copy_reserve */
+
+/* ---- handoff.c ---- */
+
+/* Looks at payload as it was read from `side`. False: the pair is over. */
+bool handoff_check_head(struct side *side, const char *bytes, size_t size);
 
 /* ---- buffers.c ---- */
 

@@ -27,11 +27,14 @@ struct probe_item {
 	enum probe_state state;
 	char sentence[PROBE_TEXT_SIZE]; /* what was tried and what came of it */
 };
-#define PROBE_ITEMS_MAX 16
+#define PROBE_ITEMS_MAX 32
 struct probe_report {
 	struct probe_item items[PROBE_ITEMS_MAX];
 	unsigned count;
 	bool planes[PLANE_COUNT]; /* may a pair use it */
+	bool ktls[2][3]; /* TLS 1.2 and 1.3, by enum ktls_cipher (ktls.h): both directions work in the kernel */
+	bool ktls_rekeys; /* an armed socket takes new keys */
+	bool ktls_several; /* several records may be spliced into a pipe before it is emptied */
 };
 /* Tries every capability on a loopback pair; leaves nothing behind. Works
  * without a running daemon; takes below a second. */
@@ -60,10 +63,20 @@ struct direction_report { /* from party 0 to party 1, and back */
 	bool ended; /* FIN passed on */
 };
 
+/* What a party's bytes travel in between it and the relay. */
+enum transport {
+	TRANSPORT_PLAIN,      /* bare TCP from the start */
+	TRANSPORT_HANDED_OFF, /* TLS for authentication, bare TCP since; its payload must look like TLS (first
+			       * bytes 0x16 or 0x15, then 0x03), otherwise the pair is reset */
+	TRANSPORT_TLS,        /* TLS stays on: kTLS with splice, or userspace TLS */
+};
+const char *transport_name(enum transport transport);
+
 #define RELAY_NAME_SIZE 128
 struct relay_party_report {
 	char address[64];
 	char operator_name[RELAY_NAME_SIZE]; /* as named by the broker; "" unknown */
+	enum transport transport;
 };
 
 struct pair_report {
@@ -107,13 +120,6 @@ const struct probe_report *relay_probed(const struct relay *relay);
  * SO_OOBINLINE, keepalive, SO_SNDBUFFORCE, …). */
 int relay_prepare_listener(const struct relay *relay, int fd);
 
-/* What a party's bytes travel in between it and the relay. */
-enum transport {
-	TRANSPORT_PLAIN,      /* bare TCP from the start */
-	TRANSPORT_HANDED_OFF, /* TLS for authentication, bare TCP since; its payload must look like TLS (first
-			       * bytes 0x16 or 0x15, then 0x03), otherwise the pair is reset */
-	TRANSPORT_TLS,        /* TLS stays on: kTLS with splice, or userspace TLS */
-};
 struct ktls_secrets; /* relay/ktls.h */
 
 struct relay_party {

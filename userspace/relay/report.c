@@ -10,6 +10,7 @@
 
 #include "base/address.h"
 #include "relay/pump.h"
+#include "relay/session.h"
 
 #include <errno.h>
 #include <semaphore.h>
@@ -24,10 +25,20 @@ _Static_assert((int)CLOSING_CREDIT == (int)GATE_CREDIT && (int)CLOSING_MEMORY ==
 		       (int)CLOSING_COUNT == (int)GATE_CLOSINGS,
 	       "report and kernel program name the same reasons");
 
+const char *transport_name(enum transport transport)
+{
+	static const char *const names[] = {
+		[TRANSPORT_PLAIN] = "plain TCP", [TRANSPORT_HANDED_OFF] = "handed off", [TRANSPORT_TLS] = "TLS"
+	};
+
+	return (unsigned)transport <= TRANSPORT_TLS ? names[transport] : "?";
+}
+
 const char *plane_name(enum plane plane)
 {
 	static const char *const names[] = {
-		[PLANE_COPY] = "copy", [PLANE_SPLICE] = "splice", [PLANE_SOCKMAP] = "sockmap"
+		[PLANE_COPY] = "copy", [PLANE_SPLICE] = "splice", [PLANE_SOCKMAP] = "sockmap",
+		[PLANE_KTLS_SPLICE] = "ktls-splice"
 	};
 
 	return (unsigned)plane < PLANE_COUNT ? names[plane] : "?";
@@ -51,6 +62,10 @@ static void tell_reason(const struct pair *pair, char text[PROBE_TEXT_SIZE])
 
 	switch ((enum plane_reason)pair->plane_reason) {
 	case REASON_BEST:
+		if (pair->plane == PLANE_KTLS_SPLICE) {
+			why = "TLS stays on, and the kernel does its cryptography";
+			break;
+		}
 		for (unsigned i = 0; pair->plane != PLANE_SOCKMAP && i < probe->count; i++) {
 			if (strcmp(probe->items[i].name, "sockmap") == 0) {
 				snprintf(text, PROBE_TEXT_SIZE, "no sockmap: %.140s", probe->items[i].sentence);
@@ -75,6 +90,12 @@ static void tell_reason(const struct pair *pair, char text[PROBE_TEXT_SIZE])
 		return;
 	case REASON_NO_PIPE:
 		why = "no pipe was left at times; copied then";
+		break;
+	case REASON_TLS:
+		for (unsigned i = 0; i < 2; i++) {
+			if (pair->sides[i].session && !pair->sides[i].session->in_kernel)
+				return session_tell(&pair->sides[i], text);
+		}
 		break;
 	}
 	snprintf(text, PROBE_TEXT_SIZE, "%s", why);
@@ -129,6 +150,7 @@ void report_fill(struct pair *pair, struct pair_report *report)
 			snprintf(report->parties[i].address, sizeof report->parties[i].address, "?");
 		else
 			address_format(address, report->parties[i].address);
+		report->parties[i].transport = (enum transport)pair->transports[i];
 		snprintf(report->parties[i].operator_name, RELAY_NAME_SIZE, "%s", pair->operator_names[i]);
 		fill_direction(pair, i, &report->directions[i]);
 	}

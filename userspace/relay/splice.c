@@ -7,12 +7,14 @@
  * more is read. When the stock is used up, the direction copies for that turn
  * and the pair says so. Own buffer and pipe are never filled both, so bytes keep
  * their order. Worker's thread only. */
+#include "relay/session.h"
 #include "relay/worker.h"
 
 #include <errno.h>
 #include <fcntl.h>
 
 #define ROUNDS_PER_TURN 16
+#define PAGE_BYTES 4096u
 
 static void release(struct side *side)
 {
@@ -28,18 +30,39 @@ static bool empty_pipe(struct side *side)
 	struct side *target = side_other(side);
 
 	while (side->pipe_bytes) {
+		if (target->session && !session_update(target))
+			return false;
 		ssize_t written = splice(side->pipe->out, NULL, target->watch.fd, NULL, side->pipe_bytes,
 					 SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
 
 		if (written < 0) {
 			if (errno != EAGAIN && errno != EINTR && errno != ENOMEM)
-				pair_fail(target, errno, "splice to it");
+				session_fail(target, errno, "splice to it");
 			return false;
 		}
 		side->pipe_bytes -= (uint32_t)written;
 		side->copied += (uint64_t)written;
 	}
 	return true;
+}
+
+/* From kTLS one call brings one record at most. Kernels that lose bytes when a record
+ * does not fit into the pipe get an empty pipe for each; others as much as surely fits. */
+static ssize_t fill_pipe(struct side *side)
+{
+	unsigned capacity = side->pipe->capacity, filled = 0, records = 0;
+	bool several = side->session && side_pair(side)->worker->relay->probe.ktls_several;
+
+	for (;;) {
+		ssize_t size = splice(side->watch.fd, NULL, side->pipe->in, NULL, capacity - filled, SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
+
+		if (size <= 0)
+			return filled ? (ssize_t)filled : size;
+		filled += (unsigned)size;
+		/* Each record takes a page at least, whatever its size. */
+		if (!several || ++records * PAGE_BYTES > capacity / 2 || filled > capacity / 2)
+			return (ssize_t)filled;
+	}
 }
 
 void splice_pump(struct side *side)
@@ -52,9 +75,9 @@ void splice_pump(struct side *side)
 			side_wait_for(side, WAIT_WRITABLE, 0);
 		return;
 	}
-	if (side->ended) {
+	if (side->ended || side->head_bytes < HEAD_BYTES) {
 		release(side);
-		return side_wait_for(side, WAIT_NOTHING, 0);
+		return copy_pump(side);
 	}
 	for (unsigned round = 0; round < ROUNDS_PER_TURN; round++) {
 		ssize_t size;
@@ -65,16 +88,18 @@ void splice_pump(struct side *side)
 			pair->plane_reason = REASON_NO_PIPE;
 			return copy_pump(side);
 		}
-		size = splice(side->watch.fd, NULL, side->pipe->in, NULL, side->pipe->capacity,
-			      SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
+		size = fill_pipe(side);
 		if (size <= 0) {
 			int error = errno;
 
 			release(side);
+			/* A control record, an empty one, or the end: recvmsg tells which. */
+			if (side->session && (size == 0 || error == EINVAL || error == EIO))
+				return copy_pump(side);
 			if (size == 0)
 				return ends_stream(side);
 			if (error != EAGAIN && error != EINTR)
-				return pair_fail(side, error, "splice from it");
+				return session_fail(side, error, "splice from it");
 			return side_wait_for(side, WAIT_READABLE, 0);
 		}
 		side->read += (uint64_t)size;

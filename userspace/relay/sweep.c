@@ -4,6 +4,7 @@
  * they wait for, plain directions that wait for room, pairs that may now enter
  * the map, idle credit, and the stall limit. Everything but the rare repair only
  * reads memory. Worker's thread only. */
+#include "relay/session.h"
 #include "relay/worker.h"
 
 #include "relay/pump.h"
@@ -99,6 +100,8 @@ void sweep_pair(struct pair *pair)
 			sweep_gate(side);
 		else if ((side->waits & WAIT_WRITABLE) && is_due(now, pair->id, RETRY_NS))
 			pair_pump(side);
+		if (!pair->over && side->session && is_due(now, pair->id, RETRY_NS))
+			session_sweep(side);
 	}
 	if (pair->over)
 		return;

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+/* Internal to relay/: the TLS session of a side whose TLS stays on, whoever does the
+ * cryptography. See session.c. */
+#include "relay/ktls.h"
+#include "relay/pair.h"
+
+#include <sys/types.h>
+
+struct session {
+	SSL *tls;
+	struct ktls_secrets *secrets; /* NULL: the kernel cannot have it */
+	bool in_kernel; /* both directions are armed; OpenSSL must not touch the socket any more */
+	bool is_refused; /* the kernel does not take it; `refused_errno` 0: the probe says so */
+	bool is_empty; /* the last read took all there was */
+	bool has_ended; /* close_notify was read */
+	bool has_closed; /* close_notify was sent */
+	bool update_due; /* a KeyUpdate is to be sent before the next byte */
+	bool update_asks; /* and the peer is to change its keys too */
+	int refused_errno;
+	int error; /* that the last read met behind bytes */
+	uint64_t limit_received, limit_sent; /* TCP bytes and payload when the present keys began: bytes less payload */
+	enum outcome outcome; /* of the pair, after a call has failed with EPROTO */
+	char detail[72];
+};
+
+/* Takes tls and secrets over, also on failure. `*result` is NULL without TLS. 0 or -ENOMEM. */
+int session_open(const struct relay_party *party, struct session **result);
+void session_free(struct session *session); /* NULL is allowed; before the socket is closed */
+
+/* Bytes of payload; 0 at close_notify; -1 with errno: EAGAIN, EPROTO (see `outcome`), or the socket's. */
+ssize_t session_receive(struct side *side, char *bytes, size_t size);
+/* Bytes taken, or -1 with errno as above. After EAGAIN the next call must bring the same bytes. */
+ssize_t session_send(struct side *target, const char *bytes, size_t size);
+/* Sends close_notify, once. 0, -EAGAIN (try again later), or -errno as above. */
+int session_close(struct side *target);
+/* After close_notify was read: has something else come? */
+bool session_is_silent(const struct side *side);
+/* Sends a KeyUpdate that is due. False: not now, or the pair is over. */
+bool session_update(struct side *target);
+/* Ends the pair after a call on `side`'s session has failed. */
+void session_fail(struct side *side, int error, const char *what);
+
+/* As pair_pump, where TLS stays on at one party or both: gives sessions to the kernel as
+ * soon as they can be given, and moves the bytes by splice or copy. */
+void session_pump(struct side *side);
+/* Once a second: the limit of records for one key. */
+void session_sweep(struct side *side);
+/* Why the side's TLS is where it is. */
+void session_tell(const struct side *side, char text[PROBE_TEXT_SIZE]);
+
+/* Records that one key may protect: below 2^24, by what may pass between two looks. */
+extern uint64_t session_records_most;
