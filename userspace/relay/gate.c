@@ -131,6 +131,8 @@ static void wait_for_reader(struct side *side, int64_t flight)
 	}
 	if (wait < TICK_LEAST_NS)
 		wait = TICK_LEAST_NS;
+	if (wait < TICK_COARSE_NS)
+		buffers_look(side);
 	side->flown = flight;
 	side->flown_at_ns = now;
 	side->since_ns = 0;
@@ -233,7 +235,9 @@ static void wait_after_empty(struct side *side)
 	side->since_ns = 0;
 	if (try_open(side) && !side->ending)
 		return side_wait_for(side, WAIT_NOTHING, 0);
-	if (side->head_bytes < HEAD_BYTES && !side->ending)
+	if (side->ending) /* FIN is there, or the program has not run on it yet */
+		return pump_wait_tick(side, WAIT_READABLE);
+	if (side->head_bytes < HEAD_BYTES)
 		return side_wait_for(side, WAIT_READABLE, 0);
 	/* The target's memory, or packets that came this moment. */
 	acked = tcp_acked(side_other(side)->watch.fd);

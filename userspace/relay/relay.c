@@ -26,6 +26,7 @@
 
 /* Pairs of slots beyond max_pairs, for those that wait for a grace period. */
 #define SLOTS_SPARE(pairs) ((pairs) / 4 + 256)
+#define PAIRS_MOST (1u << 20) /* on the sockmap plane */
 
 static uint64_t read_limit(const char *path)
 {
@@ -47,9 +48,10 @@ static void share_memory(struct relay *relay)
 
 	relay->send_buffer_bytes = memory / 4;
 	relay->receive_buffer_bytes = memory / 16 * 3;
+	relay->has_buffer_locks = fd >= 0 && !setsockopt(fd, SOL_SOCKET, SO_BUF_LOCK, &none, sizeof none);
 	relay->tunes_receive_buffers = read_limit("/proc/sys/net/ipv4/tcp_rmem") <= relay->receive_buffer_bytes;
-	relay->unlocks_buffers = fd >= 0 && !setsockopt(fd, SOL_SOCKET, SO_BUF_LOCK, &none, sizeof none) &&
-				 read_limit("/proc/sys/net/ipv4/tcp_wmem") <= relay->send_buffer_bytes;
+	relay->tunes_send_buffers = relay->has_buffer_locks &&
+				    read_limit("/proc/sys/net/ipv4/tcp_wmem") <= relay->send_buffer_bytes;
 	if (fd >= 0)
 		close(fd);
 }
@@ -70,6 +72,8 @@ static void *run_grace(void *argument)
 {
 	struct relay *relay = argument;
 
+	if (relay->options.thread_started)
+		relay->options.thread_started(relay->options.context);
 	while (slots_wait_for_retired(&relay->slots)) {
 		slots_begin_grace(&relay->slots);
 		wait_for_grace();
@@ -85,6 +89,8 @@ static int start_sockmap(struct relay *relay)
 	sigset_t all, before;
 	int error;
 
+	if (pairs > PAIRS_MOST)
+		pairs = PAIRS_MOST;
 	pairs += SLOTS_SPARE(pairs);
 	error = gate_object_open(&gate_image, (uint32_t)pairs * 2, relay->worker_count, &relay->object, reason, sizeof reason);
 	if (error) {
@@ -172,7 +178,7 @@ int relay_prepare_listener(const struct relay *relay, int fd)
 		if (setsockopt(fd, switches[i].level, switches[i].option, &one, sizeof one))
 			return -errno;
 	/* Receive buffers, and the send buffers of plain pairs, are lent (buffers.c). */
-	if (relay->object || !relay->unlocks_buffers)
+	if (relay->object || !relay->tunes_send_buffers)
 		error = set_send_buffer(fd, relay->send_buffer_bytes);
 	return error;
 }

@@ -233,7 +233,8 @@ static bool send_token(struct end *end)
 		return true;
 	while (end->token_sent < TOKEN_SIZE) {
 		size_t size = end->token_mode == TOKEN_BY_BYTES ? 1 : TOKEN_SIZE - end->token_sent;
-		size_t with = end->token_mode == TOKEN_WITH_DATA ? end->limit - end->sent : 0;
+		bool has_more = end->token_mode == TOKEN_WITH_DATA || end->token_mode == TOKEN_WITH_END;
+		size_t with = has_more ? end->limit - end->sent : 0;
 		if (with > 65536)
 			with = 65536;
 		struct iovec parts[2] = {
@@ -241,7 +242,8 @@ static bool send_token(struct end *end)
 			{ (void *)(uintptr_t)pattern_at(end->out_stream, end->sent), with },
 		};
 		struct msghdr message = { .msg_iov = parts, .msg_iovlen = with ? 2 : 1 };
-		ssize_t done = sendmsg(end->fd, &message, MSG_NOSIGNAL | (size == 1 ? MSG_EOR : 0));
+		int flags = size == 1 ? MSG_EOR : end->token_mode == TOKEN_WITH_END ? MSG_MORE : 0;
+		ssize_t done = sendmsg(end->fd, &message, MSG_NOSIGNAL | flags);
 		if (done < 0) {
 			if (errno != EAGAIN && errno != ENOTCONN)
 				end_fail(end, errno);
@@ -376,10 +378,9 @@ static bool end_is_due(const struct end *end, uint64_t now_ns)
 	return (wants_send(end) && end->out_pace.next_ns <= now_ns) || (wants_receive(end) && end->in_pace.next_ns <= now_ns);
 }
 
-static void engine_round(struct engine *engine)
+static void engine_round(struct engine *engine, uint64_t wait_ns)
 {
 	struct epoll_event events[ROUND_EVENTS];
-	uint64_t wait_ns = WAIT_MAX_NS;
 
 	engine->now_ns = clock_now_ns();
 	for (size_t at = 0; at < engine->timed_count; at++) {
@@ -411,9 +412,10 @@ bool engine_run(struct engine *engine, bool (*condition)(void *context), void *c
 	for (;;) {
 		if (condition(context))
 			return true;
-		if (clock_now_ns() > deadline_ns)
-			return false;
-		engine_round(engine);
+		uint64_t now_ns = clock_now_ns(), left_ns = deadline_ns > now_ns ? deadline_ns - now_ns : 0;
+		engine_round(engine, left_ns < WAIT_MAX_NS ? left_ns : WAIT_MAX_NS);
+		if (clock_now_ns() >= deadline_ns)
+			return condition(context);
 	}
 }
 

@@ -3,7 +3,7 @@
  * resets that stay resets; exact counters), held against each data plane:
  *
  *   relay_contract [--plane sockmap|splice|copy|all] [--small | --scale N | --full]
- *                  [--test NAME]... [--seed N] [--list]
+ *                  [--test NAME]... [--seed N] [--patience N] [--list]
  *
  * Everything runs in a network namespace of its own, so ports and counters are private.
  * Each test on each plane has a relay_host process of its own and prints one line. */
@@ -30,7 +30,7 @@ struct selection {
 	unsigned planes; /* enum case_planes */
 	const char *names[32];
 	size_t name_count;
-	unsigned divisor;
+	unsigned divisor, patience;
 	bool is_full;
 	uint64_t seed;
 };
@@ -93,28 +93,82 @@ static void test_run(struct test *test)
 	engine_destroy(&test->engine);
 }
 
+/* What TCP had to do that costs time or means trouble, of the whole namespace. */
+struct tcp_trouble {
+	unsigned long long timeouts, memory_aborts, pruned;
+};
+
+static unsigned long long counter_value(const char *names, const char *values, const char *wanted)
+{
+	char name[64], value[32];
+	int name_length, value_length;
+
+	while (sscanf(names, "%63s%n", name, &name_length) == 1 && sscanf(values, "%31s%n", value, &value_length) == 1) {
+		if (!strcmp(name, wanted))
+			return strtoull(value, NULL, 10);
+		names += name_length;
+		values += value_length;
+	}
+	return 0;
+}
+
+static struct tcp_trouble tcp_trouble_read(void)
+{
+	struct tcp_trouble trouble = { 0 };
+	char *names = NULL, *values = NULL;
+	size_t sizes[2] = { 0 };
+	FILE *file = fopen("/proc/net/netstat", "re");
+
+	if (file && getline(&names, &sizes[0], file) > 0 && getline(&values, &sizes[1], file) > 0)
+		trouble = (struct tcp_trouble){
+			.timeouts = counter_value(names, values, "TCPTimeouts"),
+			.memory_aborts = counter_value(names, values, "TCPAbortOnMemory"),
+			.pruned = counter_value(names, values, "RcvPruned"),
+		};
+	if (file)
+		fclose(file);
+	free(names);
+	free(values);
+	return trouble;
+}
+
+static void print_trouble(const struct tcp_trouble *before)
+{
+	struct tcp_trouble now = tcp_trouble_read();
+
+	if (now.timeouts != before->timeouts)
+		printf("; %llu TCP timeouts", now.timeouts - before->timeouts);
+	if (now.memory_aborts != before->memory_aborts)
+		printf("; %llu aborts for memory", now.memory_aborts - before->memory_aborts);
+	if (now.pruned != before->pruned)
+		printf("; %llu receive buffers pruned", now.pruned - before->pruned);
+	printf("\n");
+	fflush(stdout);
+}
+
 static void run_case(const struct test_case *definition, enum plane plane, const struct selection *selection, unsigned counts[3])
 {
 	struct test test = {
-		.definition = definition, .plane = plane, .divisor = selection->divisor, .is_full = selection->is_full,
+		.definition = definition, .plane = plane, .divisor = selection->divisor, .is_full = selection->is_full, .patience = selection->patience,
 		.seed = pattern_mix(selection->seed ^ plane), .tickets_at_once = 64,
 	};
 	uint64_t start_ms = clock_now_ms();
+	struct tcp_trouble before = tcp_trouble_read();
 
 	test_run(&test);
 	double seconds = (double)(clock_now_ms() - start_ms) / 1000;
 	if (*test.failure) {
 		counts[1]++;
-		printf("FAIL %s (%s) - %s (seed %llu, %.1f s)\n", definition->name, plane_name(plane), test.failure,
+		printf("FAIL %s (%s) - %s (seed %llu, %.1f s)", definition->name, plane_name(plane), test.failure,
 		       (unsigned long long)selection->seed, seconds);
 	} else if (*test.skipped) {
 		counts[2]++;
-		printf("skip %s (%s) - %s\n", definition->name, plane_name(plane), test.skipped);
+		printf("skip %s (%s) - %s", definition->name, plane_name(plane), test.skipped);
 	} else {
 		counts[0]++;
-		printf("ok   %s (%s) - %s%s%.1f s\n", definition->name, plane_name(plane), test.figures, *test.figures ? "; " : "", seconds);
+		printf("ok   %s (%s) - %s%s%.1f s", definition->name, plane_name(plane), test.figures, *test.figures ? "; " : "", seconds);
 	}
-	fflush(stdout);
+	print_trouble(&before);
 }
 
 static void list_cases(void)
@@ -157,7 +211,7 @@ static void enter_namespace(void)
 static int usage(void)
 {
 	fprintf(stderr, "usage: relay_contract [--plane sockmap|splice|copy|all] [--small | --scale N | --full]\n"
-			"                      [--test NAME]... [--seed N] [--list]\n");
+			"                      [--test NAME]... [--seed N] [--patience N] [--list]\n");
 	return 2;
 }
 
@@ -193,6 +247,9 @@ static bool parse_arguments(int argc, char **argv, struct selection *selection)
 		} else if (!strcmp(word, "--scale") && atoi(value) > 0) {
 			selection->divisor = (unsigned)atoi(value);
 			at++;
+		} else if (!strcmp(word, "--patience") && atoi(value) > 0) {
+			selection->patience = (unsigned)atoi(value);
+			at++;
 		} else if (!strcmp(word, "--seed")) {
 			selection->seed = strtoull(value, NULL, 0);
 			at++;
@@ -224,7 +281,7 @@ static bool names_are_known(const struct selection *selection)
 int main(int argc, char **argv)
 {
 	static const enum plane order[] = { PLANE_SOCKMAP, PLANE_SPLICE, PLANE_COPY };
-	struct selection selection = { .planes = ON_ALL, .divisor = 1 };
+	struct selection selection = { .planes = ON_ALL, .divisor = 1, .patience = 1 };
 	struct rlimit files;
 	unsigned counts[3] = { 0 };
 

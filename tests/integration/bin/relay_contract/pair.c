@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define WARM_UP_BYTES 500
+
 struct pair *pair_open(struct test *test, const struct pair_plan *plan)
 {
 	struct pair *pair = calloc(1, sizeof *pair);
@@ -99,14 +101,22 @@ void pair_abandon(struct pair *pair)
 
 /* ---- asking the host ---- */
 
+static bool pair_has_ports(const struct pair *pair, uint16_t one, uint16_t other)
+{
+	return pair && !pair->is_ended &&
+	       ((pair->ends[0].port == one && pair->ends[1].port == other) ||
+		(pair->ends[0].port == other && pair->ends[1].port == one));
+}
+
+/* A port may have come to a newer pair before the report of the older one is here. */
 static struct pair *pair_by_ports(struct test *test, uint16_t one, uint16_t other)
 {
-	struct pair *pair = test->by_port[one];
-
-	if (!pair || pair->is_ended)
-		return NULL;
-	return (pair->ends[0].port == one && pair->ends[1].port == other) ||
-	       (pair->ends[0].port == other && pair->ends[1].port == one) ? pair : NULL;
+	if (pair_has_ports(test->by_port[one], one, other))
+		return test->by_port[one];
+	for (size_t at = test->pair_count; at-- > 0;)
+		if (pair_has_ports(test->pairs[at], one, other))
+			return test->pairs[at];
+	return NULL;
 }
 
 /* The report's first direction becomes that from ends[0]. */
@@ -275,7 +285,29 @@ bool pairs_wait_received(struct test *test, unsigned deadline_ms)
 	return test_wait(test, all_is_received, test, deadline_ms, "all bytes sent so far");
 }
 
+bool pairs_warm_up(struct test *test, unsigned deadline_ms)
+{
+	if (!pairs_wait_received(test, deadline_ms) || !pairs_wait_settled(test, deadline_ms))
+		return false;
+	for (size_t at = 0; at < test->pair_count; at++)
+		for (unsigned stream = 0; stream < 2; stream++) {
+			const struct end *from = &test->pairs[at]->ends[stream];
+			if (from->limit && from->fd >= 0)
+				pair_release(test->pairs[at], stream, from->sent + WARM_UP_BYTES);
+		}
+	return pairs_wait_received(test, deadline_ms);
+}
+
 /* ---- judging ---- */
+
+uint64_t report_closings(const struct direction_report *report)
+{
+	uint64_t sum = 0;
+
+	for (int reason = 0; reason < CLOSING_COUNT; reason++)
+		sum += report->closings[reason];
+	return sum;
+}
 
 const char *pair_text(const struct pair *pair, char *text, size_t size)
 {
@@ -296,15 +328,6 @@ const char *pair_text(const struct pair *pair, char *text, size_t size)
 		 d[0].spilled_bytes, d[1].spilled_bytes, d[0].in_flight_bytes, d[1].in_flight_bytes, d[0].credit_bytes,
 		 d[1].credit_bytes, *pair->report.detail ? " (" : "", pair->report.detail, *pair->report.detail ? ")" : "");
 	return text;
-}
-
-uint64_t report_closings(const struct direction_report *report)
-{
-	uint64_t sum = 0;
-
-	for (int reason = 0; reason < CLOSING_COUNT; reason++)
-		sum += report->closings[reason];
-	return sum;
 }
 
 static bool pair_fail(struct pair *pair, const char *what)
@@ -365,6 +388,9 @@ bool pair_check_redirected(struct pair *pair)
 			return pair_fail(pair, "more redirected and spilled than delivered");
 		if (report->bytes && !report->packets)
 			return pair_fail(pair, "no packets counted");
+		/* A gate begins closed: it was opened as often as it was closed, or once more. */
+		if (pair->test->plane == PLANE_SOCKMAP && report->openings - report_closings(report) > 1)
+			return pair_fail(pair, "openings and closings do not go together");
 	}
 	return true;
 }

@@ -63,13 +63,13 @@ static void half_close(struct test *test)
 						   .reader = { .rate = rates[at / 6 % 3] } };
 		plan.flows[!first] = (struct flow){ .total = FOREVER, .limit = PAUSE_AFTER, .reader = { .rate = at % 5 ? 50 * MB : 0 } };
 		if (sizes[at / 2 % 3] == PAUSE_AFTER) /* the FIN must not come before the join */
-			plan.flows[first].total++;
+			plan.flows[first].total += PAUSE_AFTER;
 		struct pair *pair = pair_open(test, &plan);
 		if (!pair)
 			return;
 		pair->stage = (int)first;
 	}
-	if (!pairs_wait_received(test, 5000) || !pairs_wait_settled(test, 10000))
+	if (!pairs_warm_up(test, 10000))
 		return;
 	for (size_t at = 0; at < count; at++) {
 		pair_release(test->pairs[at], 0, FOREVER);
@@ -123,7 +123,7 @@ static bool reset_is_ready(const struct pair *pair)
 	case RESET_SECOND:
 		return ends[0].received > some && ends[1].received > some;
 	case RESET_STOPPED:
-		return ends[0].blocked && ends[0].sent > some;
+		return ends[0].blocked && ends[0].sent > 4 * TEST_BUFFER;
 	case RESET_HALF_CLOSED:
 		return ends[1].eof_seen && ends[0].received > some;
 	case RESET_UNREAD:
@@ -206,7 +206,7 @@ static void reset(struct test *test)
 			return;
 		pair->stage = (int)(at % RESET_CASES);
 	}
-	if (!pairs_wait_received(test, 5000) || !pairs_wait_settled(test, 10000))
+	if (!pairs_warm_up(test, 10000))
 		return;
 	for (size_t at = 0; at < count; at++)
 		reset_start(test->pairs[at]);
@@ -274,7 +274,7 @@ static bool parade_is_over(void *context)
 {
 	struct parade *parade = context;
 
-	if (test_poll_is_due(parade->test, 2) && !pairs_poll_gates(parade->test))
+	if (test_poll_is_due(parade->test, 2) && (!pairs_poll_gates(parade->test) || !pairs_poll_ended(parade->test)))
 		return true;
 	for (size_t place = 0; place < WINDOW; place++)
 		if (!parade_step(parade, place))
@@ -305,7 +305,7 @@ static bool parade_check(struct parade *parade)
 
 static void parade_run(struct test *test, struct parade *parade)
 {
-	struct host_settings settings = { 0 };
+	struct host_settings settings = { .workers = 2 };
 
 	if (!test_start_host(test, &settings))
 		return;
