@@ -14,7 +14,8 @@ static void check_twice(const struct connection_request *form)
 {
 	struct connection_request again;
 	json_t *problems = NULL;
-	json_t *params = connection_request_params(form, "localhost:9999", "token");
+	struct told_endpoints endpoints = {"localhost:9999", "localhost:9998", "proxy"};
+	json_t *params = connection_request_params(form, &endpoints, "token");
 	json_t *second = json_pack("{s:s, s:s, s:O}", "to", form->to, "channel", form->channel, "_client",
 				   json_object_get(params, "client"));
 

@@ -115,7 +115,7 @@ static int setup(void **state)
 	memset(&hyper, 0, sizeof hyper);
 	desk->base = event_base_new();
 	assert_int_equal(broker_create(&limits, &desk->broker), 0);
-	struct brokering_options options = {.base = desk->base, .broker = desk->broker, .endpoint = "relay.example:9999",
+	struct brokering_options options = {.base = desk->base, .broker = desk->broker, .endpoints = {.plain = "relay.example:9999"},
 					    .accept_timeout_ms = ACCEPT_MS, .release = release, .context = desk};
 	assert_int_equal(brokering_create(&options, &desk->brokering), 0);
 	*state = desk;

@@ -65,13 +65,46 @@ static void recorded_request_gives_the_recorded_connection_request(void **unused
 	assert_string_equal(form.requester, "hd-1");
 	assert_string_equal(json_text(expected, "method"), "hd-2._connectionRequest");
 
-	json_t *params = connection_request_params(&form, json_text(wanted, "endpoint"), json_text(wanted, "token"));
+	struct told_endpoints endpoints = {.plain = json_text(wanted, "endpoint")};
+	const char *token = json_text(wanted, "token");
+	json_t *params = connection_request_params(&form, &endpoints, token);
 	if (!json_equal(params, wanted))
 		fail_msg("%s\n%s", json_write(params, NULL), json_write(wanted, NULL));
+	json_decref(params);
+
+	/* Next to a TLS endpoint nothing else changes. */
+	endpoints.tls = "relay.example:9998";
+	endpoints.server_name = "public-proxy-1.ga";
+	params = connection_request_params(&form, &endpoints, token);
+	json_object_set_new(wanted, "relay_tls", json_pack("{s:s, s:s, s:i}", "endpoint", "relay.example:9998", "server_name",
+							   "public-proxy-1.ga", "version", 1));
+	assert_true(json_equal(params, wanted));
 	json_decref(params);
 	connection_request_clear(&form);
 	json_decref(request);
 	json_decref(expected);
+}
+
+/* As the recorded answer has it: {"endpoint": …, "token": …}. */
+static void the_answer_has_nothing_but_what_was_recorded(void **unused)
+{
+	struct told_endpoints endpoints = {.plain = "localhost:9999"};
+	json_t *answer = connection_answer(&endpoints, "tHwXJ5a3Cl/2MyVYE/3pM1nfvXVf+YgLU/V7IsRUvls=");
+	json_t *wanted = json_loads("{\"endpoint\":\"localhost:9999\","
+				    "\"token\":\"tHwXJ5a3Cl/2MyVYE/3pM1nfvXVf+YgLU/V7IsRUvls=\"}", 0, NULL);
+
+	(void)unused;
+	assert_true(json_equal(answer, wanted));
+	json_decref(answer);
+	endpoints.tls = "localhost:9998";
+	endpoints.server_name = "proxy";
+	answer = connection_answer(&endpoints, "t");
+	json_t *offer = json_object_get(answer, "relay_tls");
+	assert_int_equal(json_object_size(answer), 3);
+	assert_string_equal(json_text(offer, "endpoint"), "localhost:9998");
+	assert_string_equal(json_text(offer, "server_name"), "proxy");
+	json_decref(answer);
+	json_decref(wanted);
 }
 
 /* A valid request, then one change. */
@@ -184,6 +217,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(recorded_request_gives_the_recorded_connection_request),
+		cmocka_unit_test(the_answer_has_nothing_but_what_was_recorded),
 		cmocka_unit_test(wrong_params_name_their_field),
 		cmocka_unit_test(several_problems_are_all_named),
 		cmocka_unit_test(missing_lists_are_empty_and_dropped_members_null),

@@ -18,6 +18,7 @@ static struct pair_report some_pair(void)
 
 	strcpy(report.parties[0].address, "192.0.2.1:4000");
 	strcpy(report.parties[0].operator_name, "hd-2");
+	report.parties[0].transport = TRANSPORT_HANDED_OFF;
 	strcpy(report.parties[1].address, "[2001:db8::1]:4001");
 	strcpy(report.parties[1].operator_name, "hd-1");
 	report.directions[0] = (struct direction_report){.bytes = 1ull << 40, .packets = 3, .redirected_bytes = 100,
@@ -40,6 +41,12 @@ static void a_pair_shows_everything_about_both_directions(void **unused)
 	assert_string_equal(json_text(view, "plane_reason"), "both transports are plain TCP");
 	assert_string_equal(json_text(json_array_get(json_object_get(view, "parties"), 1), "operator"), "hd-1");
 	assert_string_equal(json_text(json_array_get(json_object_get(view, "parties"), 1), "address"), "[2001:db8::1]:4001");
+	const json_t *identified = json_array_get(json_object_get(view, "parties"), 0);
+	const json_t *plain = json_array_get(json_object_get(view, "parties"), 1);
+	assert_true(json_is_true(json_object_get(identified, "identified")));
+	assert_string_equal(json_text(identified, "transport"), "handed off");
+	assert_false(json_is_true(json_object_get(plain, "identified")));
+	assert_string_equal(json_text(plain, "transport"), "plain TCP");
 	there = json_array_get(json_object_get(view, "directions"), 0);
 	back = json_array_get(json_object_get(view, "directions"), 1);
 	assert_int_equal(json_integer_value(json_object_get(there, "bytes")), 1ll << 40);

@@ -27,7 +27,7 @@ def recorded_bodies(name):
 def test_recorded_request_gives_the_recorded_connection_request(stack):
     request, answer = recorded_bodies("http-requestConnection.txt")
     expected, _ = recorded_bodies("http-_connectionRequest.txt")
-    (stack.overlay / "plain.yml").write_text("{}\n")
+    (stack.overlay / "plain.yml").write_text("public:\n  relay_tls_bind_address: \"\"\n")
     hyper = JsonRpcServer(5544, stack.certs, "public-proxy-1.ga", lambda call: {"result": {}})
     try:
         stack.start("proxy")
