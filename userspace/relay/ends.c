@@ -23,6 +23,11 @@ static void check_tails(struct loop_timer *timer)
 	ends_wait_for_tails((struct pair *)((char *)timer - offsetof(struct pair, tail_timer)));
 }
 
+static unsigned unsent(const struct side *side)
+{
+	return side->session && side->session->is_gone ? 0 : tcp_unsent(side->watch.fd);
+}
+
 void ends_wait_for_tails(struct pair *pair)
 {
 	struct loop *loop = pair->worker->loop;
@@ -31,7 +36,7 @@ void ends_wait_for_tails(struct pair *pair)
 	for (unsigned i = 0; i < 2; i++)
 		if (pair->sides[i].session && !session_is_silent(&pair->sides[i]))
 			return pair_end(pair, OUTCOME_TLS_BROKEN, "side %u: bytes after close_notify", i);
-	if (!tcp_unsent(pair->sides[0].watch.fd) && !tcp_unsent(pair->sides[1].watch.fd))
+	if (!unsent(&pair->sides[0]) && !unsent(&pair->sides[1]))
 		return pair_end(pair, OUTCOME_HAPPY, NULL);
 	/* The last acknowledgement closes the socket, which is an event; the timer is for what is lost. */
 	pair->tail_tick_ns = !pair->tail_tick_ns ? TAIL_TICK_FIRST_NS
@@ -85,7 +90,7 @@ void ends_stream(struct side *side)
 		if (error)
 			return session_fail(target, -error, "close_notify");
 	}
-	if (shutdown(target->watch.fd, SHUT_WR))
+	if (shutdown(target->watch.fd, SHUT_WR) && !session_is_through(target))
 		return pair_fail(target, errno, "shutdown");
 	side->ended = true;
 	side_wait_for(side, WAIT_NOTHING, 0);

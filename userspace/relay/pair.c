@@ -93,6 +93,10 @@ static void on_ready(struct loop_watch *watch, uint32_t events)
 		socklen_t size = sizeof error;
 
 		getsockopt(watch->fd, SOL_SOCKET, SO_ERROR, &error, &size);
+		if (session_is_through(side)) {
+			loop_watch_remove(pair->worker->loop, &side->watch);
+			return pair->closing ? ends_wait_for_tails(pair) : (void)0;
+		}
 		return pair_fail(side, error ? error : ECONNRESET, "connection");
 	}
 	if (events & (EPOLLRDHUP | EPOLLHUP))

@@ -307,11 +307,24 @@ ssize_t session_send(struct side *target, const char *bytes, size_t size)
 int session_close(struct side *target)
 {
 	struct session *session = target->session;
+	uint64_t end = tcp_stream_end(target->watch.fd);
 	int error = session->has_closed ? 0 : session->in_kernel ? close_in_kernel(target) : close_in_userspace(session);
 
-	if (!error)
+	if (!error && !session->has_closed) {
 		session->has_closed = true;
+		session->payload_end = end;
+	}
 	return error;
+}
+
+bool session_is_through(struct side *side)
+{
+	struct session *session = side->session;
+
+	if (!session || !session->has_ended || !session->has_closed || tcp_acked(side->watch.fd) < session->payload_end)
+		return false;
+	session->is_gone = true;
+	return true;
 }
 
 bool session_is_silent(const struct side *side)

@@ -15,6 +15,8 @@ struct session {
 	bool is_empty; /* the last read took all there was */
 	bool has_ended; /* close_notify was read */
 	bool has_closed; /* close_notify was sent */
+	bool is_gone; /* the peer has left after both */
+	uint64_t payload_end; /* of the TCP stream to the peer, when close_notify was sent */
 	bool update_due; /* a KeyUpdate is to be sent before the next byte */
 	bool update_asks; /* and the peer is to change its keys too */
 	int refused_errno;
@@ -38,6 +40,9 @@ int session_close(struct side *target);
 bool session_is_silent(const struct side *side);
 /* Sends a KeyUpdate that is due. False: not now, or the pair is over. */
 bool session_update(struct side *target);
+/* The connection has an error: was all that mattered through before? A peer that has sent its close_notify
+ * may close its socket at once, and answers ours with a reset. */
+bool session_is_through(struct side *side);
 /* Ends the pair after a call on `side`'s session has failed. */
 void session_fail(struct side *side, int error, const char *what);
 

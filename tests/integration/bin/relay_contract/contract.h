@@ -18,11 +18,15 @@ struct test;
 
 enum case_planes { ON_SOCKMAP = 1u << PLANE_SOCKMAP, ON_SPLICE = 1u << PLANE_SPLICE, ON_COPY = 1u << PLANE_COPY, ON_ALL = 7 };
 
+/* How a party comes to the relay; the letters of the lobby (relay_host/lobby.h), P for plain. */
+enum transport_kind { KIND_PLAIN = 'P', KIND_HANDED_OFF = 'H', KIND_KTLS = 'K', KIND_USERSPACE_TLS = 'U' };
+
 struct test_case {
 	const char *name;
 	const char *summary;
 	unsigned planes; /* enum case_planes */
 	void (*run)(struct test *test);
+	bool runs_mixed; /* for parties of any transports too */
 };
 
 extern const struct test_case bulk_cases[], stopped_cases[], segment_cases[], end_cases[], token_cases[], join_cases[],
@@ -31,6 +35,7 @@ extern const struct test_case bulk_cases[], stopped_cases[], segment_cases[], en
 struct test {
 	const struct test_case *definition;
 	enum plane plane;
+	char kinds[3]; /* enum transport_kind of the two parties of each pair; "": plain ones with tokens */
 	unsigned divisor; /* of every size; 1: as the contract says */
 	bool is_full;     /* the longest durations too */
 	unsigned patience; /* factor of every deadline: emulated machines are slow */
@@ -66,6 +71,9 @@ void test_skip(struct test *test, const char *format, ...) __attribute__((format
 
 /* `size` divided by the scale, but at least `least`. */
 uint64_t test_size(const struct test *test, uint64_t size, uint64_t least);
+
+/* TLS stays on at one party at least. */
+bool test_keeps_tls(const struct test *test);
 
 /* Starts the host for the test's plane (settings->planes is filled in). False: failed, or skipped
  * because this kernel does not have the plane. */

@@ -89,16 +89,33 @@ static void pace_count(struct engine *engine, struct pace *pace, size_t moved)
 
 /* ---- watching ---- */
 
+static bool is_opening(const struct end *end)
+{
+	return end->fd >= 0 && !end->error && end->secure && !secure_is_open(end->secure);
+}
+
+/* Who closes while the other's prefix is under way would answer it with a reset. */
+static bool is_kept_open(const struct end *end)
+{
+	return end->finish == FINISH_CLOSE && end->prefix_received < end->prefix_in;
+}
+
 static bool wants_send(const struct end *end)
 {
-	return end->fd >= 0 && !end->error && !end->fin_sent &&
-	       ((end->token_mode != TOKEN_NONE && end->token_sent < TOKEN_SIZE) || end->sent < end->limit ||
-		(end->sent == end->total && end->finish != FINISH_STAY));
+	return end->fd >= 0 && !end->error && !end->fin_sent && (!end->secure || secure_may_send(end->secure)) &&
+	       (end->prefix_sent < end->prefix_out || (end->token_mode != TOKEN_NONE && end->token_sent < TOKEN_SIZE) || end->sent < end->limit ||
+		(end->sent == end->total && end->finish != FINISH_STAY && !is_kept_open(end)));
 }
 
 static bool wants_receive(const struct end *end)
 {
-	return end->fd >= 0 && !end->error && !end->eof_seen && !end->stopped;
+	return end->fd >= 0 && !end->error && !end->eof_seen && !end->stopped && (!end->secure || secure_may_receive(end->secure));
+}
+
+/* There is something to receive that no event tells of. */
+static bool is_staged(const struct end *end)
+{
+	return end->secure && secure_has_bytes(end->secure) && wants_receive(end);
 }
 
 static void timed_set(struct end *end, bool on)
@@ -124,17 +141,32 @@ static void timed_set(struct end *end, bool on)
 	end->timed = engine->timed_count;
 }
 
+/* A record that TLS has begun goes out whole, whatever the test has changed since. */
+static void keep_begun(struct end *end)
+{
+	uint64_t least = end->sent + (end->secure ? secure_begun(end->secure) : 0);
+
+	if (end->limit < least)
+		end->limit = least;
+	if (end->total < least)
+		end->total = least;
+}
+
 void end_update(struct end *end)
 {
 	struct engine *engine = end->engine;
+
+	keep_begun(end);
 	bool is_late_out = end->out_pace.next_ns <= engine->now_ns, is_late_in = end->in_pace.next_ns <= engine->now_ns;
 	bool send_waits = wants_send(end) && !is_late_out, receive_waits = wants_receive(end) && !is_late_in;
 	uint32_t wanted = (wants_send(end) && is_late_out ? EPOLLOUT : 0) | (wants_receive(end) && is_late_in ? EPOLLIN : 0);
+	if (is_opening(end))
+		wanted |= (secure_wants_read(end->secure) ? EPOLLIN : 0) | (secure_wants_write(end->secure) ? EPOLLOUT : 0);
 	/* A reset must be seen by those too who do nothing at the moment, but an end that
 	 * has sent its FIN could report a hang-up again and again. */
 	bool in_epoll = end->fd >= 0 && !end->error && (wanted || !end->fin_sent);
 
-	timed_set(end, send_waits || receive_waits);
+	timed_set(end, send_waits || receive_waits || is_staged(end));
 	if (end->fd < 0)
 		return;
 	struct epoll_event event = { .events = wanted, .data.ptr = end };
@@ -168,8 +200,17 @@ void end_close(struct end *end)
 	if (end->fd < 0)
 		return;
 	end_take_out(end);
+	secure_free(end->secure);
+	end->secure = NULL;
 	close(end->fd);
 	end->fd = -1;
+}
+
+void end_leave(struct end *end)
+{
+	if (end->fd >= 0 && end->secure && !end->fin_sent)
+		secure_close(end->secure);
+	end_close(end);
 }
 
 void end_reset(struct end *end)
@@ -259,6 +300,45 @@ static bool send_token(struct end *end)
 	return true;
 }
 
+static ssize_t end_write(struct end *end, const uint8_t *data, size_t size)
+{
+	return end->secure ? secure_send(end->secure, data, size) : send(end->fd, data, size, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+static const uint8_t prefix[PREFIX_SIZE] = { 0x16, 0x03 };
+
+/* True: go on with the stream. */
+static bool send_prefix(struct end *end)
+{
+	while (end->prefix_sent < end->prefix_out) {
+		ssize_t done = end_write(end, prefix + end->prefix_sent, end->prefix_out - end->prefix_sent);
+		if (done < 0) {
+			if (errno != EAGAIN)
+				end_fail(end, errno);
+			return false;
+		}
+		end->prefix_sent += (unsigned)done;
+	}
+	return true;
+}
+
+/* Takes the prefix off what was received. Returns the number of bytes that are left at the front. */
+static size_t strip_prefix(struct end *end, uint8_t *data, size_t size)
+{
+	size_t at = 0;
+
+	while (at < size && end->prefix_received < end->prefix_in) {
+		if (data[at] != prefix[end->prefix_received] && !end->wrong) {
+			end->wrong = true;
+			strcpy(end->wrong_text, "in the prefix of a handed-off party");
+		}
+		end->prefix_received++;
+		at++;
+	}
+	memmove(data, data + at, size - at);
+	return size - at;
+}
+
 /* One segment for each byte: MSG_EOR keeps the kernel from joining them. */
 static ssize_t send_single_bytes(struct end *end, size_t size)
 {
@@ -266,6 +346,8 @@ static ssize_t send_single_bytes(struct end *end, size_t size)
 	struct iovec parts[SINGLE_BATCH];
 	const uint8_t *data = pattern_at(end->out_stream, end->sent);
 
+	if (end->secure && !end->prefix_out) /* one record for each byte */
+		return end_write(end, data, 1);
 	if (size > SINGLE_BATCH)
 		size = SINGLE_BATCH;
 	for (size_t at = 0; at < size; at++) {
@@ -277,8 +359,13 @@ static ssize_t send_single_bytes(struct end *end, size_t size)
 
 static void finish_sending(struct end *end)
 {
-	if (end->sent != end->total || end->finish == FINISH_STAY)
+	if (end->sent != end->total || end->finish == FINISH_STAY || is_kept_open(end))
 		return;
+	if (end->secure && end->finish != FINISH_RESET && secure_close(end->secure)) {
+		if (errno != EAGAIN)
+			end_fail(end, errno);
+		return;
+	}
 	end->fin_sent = true;
 	if (end->finish == FINISH_SHUTDOWN) {
 		if (shutdown(end->fd, SHUT_WR))
@@ -295,7 +382,7 @@ static void end_send(struct end *end)
 	struct engine *engine = end->engine;
 	size_t budget = ROUND_BYTES;
 
-	if (!send_token(end))
+	if (!send_token(end) || !send_prefix(end))
 		return;
 	end->blocked = false;
 	while (end->sent < end->limit && budget && end->out_pace.next_ns <= engine->now_ns) {
@@ -303,7 +390,7 @@ static void end_send(struct end *end)
 		size_t size = pace_chunk(engine, &end->out_pace, left < PATTERN_RUN ? left : PATTERN_RUN);
 		const uint8_t *data = pattern_at(end->out_stream, end->sent);
 		ssize_t done = end->single_bytes ? send_single_bytes(end, size)
-						 : send(end->fd, data, size, MSG_NOSIGNAL | MSG_DONTWAIT);
+						 : end_write(end, data, size);
 		if (done < 0) {
 			end->blocked = errno == EAGAIN;
 			if (!end->blocked)
@@ -326,7 +413,8 @@ static void end_receive(struct end *end)
 	size_t budget = ROUND_BYTES;
 
 	while (budget && wants_receive(end) && end->in_pace.next_ns <= engine->now_ns) {
-		ssize_t done = recv(end->fd, scratch, pace_chunk(engine, &end->in_pace, sizeof scratch), MSG_DONTWAIT);
+		size_t most = pace_chunk(engine, &end->in_pace, sizeof scratch);
+		ssize_t done = end->secure ? secure_receive(end->secure, scratch, most) : recv(end->fd, scratch, most, MSG_DONTWAIT);
 		if (done < 0) {
 			if (errno != EAGAIN)
 				end_fail(end, errno);
@@ -335,6 +423,11 @@ static void end_receive(struct end *end)
 		if (done == 0) {
 			end->eof_seen = true;
 			return;
+		}
+		if (end->prefix_received < end->prefix_in) {
+			done = (ssize_t)strip_prefix(end, scratch, (size_t)done);
+			if (!done)
+				continue;
 		}
 		size_t right = pattern_compare(end->in_stream, end->received, scratch, (size_t)done);
 		if (right != (size_t)done && !end->wrong) {
@@ -354,6 +447,11 @@ static void end_receive(struct end *end)
 
 static void end_serve(struct end *end, uint32_t events)
 {
+	if (is_opening(end)) {
+		int error = secure_step(end->secure);
+		if (error)
+			end_fail(end, error);
+	}
 	/* Bytes that arrived before a reset are read first, unless the end does not read. */
 	if (wants_receive(end) && (events & (EPOLLIN | EPOLLERR | EPOLLHUP)))
 		end_receive(end);
@@ -385,6 +483,8 @@ static void engine_round(struct engine *engine, uint64_t wait_ns)
 	engine->now_ns = clock_now_ns();
 	for (size_t at = 0; at < engine->timed_count; at++) {
 		const struct end *end = engine->timed[at];
+		if (is_staged(end) && end->in_pace.next_ns <= engine->now_ns)
+			wait_ns = 0;
 		const struct pace *paces[] = { wants_send(end) ? &end->out_pace : NULL, wants_receive(end) ? &end->in_pace : NULL };
 		for (int side = 0; side < 2; side++) {
 			if (!paces[side] || !pace_is_timed(paces[side]) || paces[side]->next_ns <= engine->now_ns)
@@ -399,7 +499,9 @@ static void engine_round(struct engine *engine, uint64_t wait_ns)
 	/* Due ends are watched again; what they can do is served in the next round. Backwards, because
 	 * an update may take the end out of the list. */
 	for (size_t at = engine->timed_count; at-- > 0;)
-		if (end_is_due(engine->timed[at], engine->now_ns))
+		if (is_staged(engine->timed[at]))
+			end_serve(engine->timed[at], EPOLLIN);
+		else if (end_is_due(engine->timed[at], engine->now_ns))
 			end_update(engine->timed[at]);
 	for (int at = 0; at < count; at++)
 		end_serve(events[at].data.ptr, events[at].events);

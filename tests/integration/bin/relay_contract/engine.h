@@ -8,6 +8,7 @@
  *
  * One thread; nothing blocks but engine_run(). */
 #include "pattern.h"
+#include "secure.h"
 
 #include <netinet/in.h>
 #include <stdbool.h>
@@ -16,6 +17,7 @@
 
 #define FOREVER UINT64_MAX
 #define TOKEN_SIZE 32
+#define PREFIX_SIZE 2 /* a stream of a handed-off party looks like TLS: this stands before the pattern */
 
 enum finish {
 	FINISH_STAY,     /* at the end of the stream nothing happens */
@@ -52,6 +54,10 @@ struct end {
 	uint8_t token[TOKEN_SIZE];
 	enum token_mode token_mode;
 	unsigned token_sent;
+
+	struct secure *secure; /* TLS at the relay; NULL: plain */
+	unsigned prefix_out, prefix_in; /* sizes; 0: none */
+	unsigned prefix_sent, prefix_received;
 
 	uint64_t out_stream, sent;
 	uint64_t limit; /* may send up to here now */
@@ -102,6 +108,8 @@ void end_update(struct end *end);
 /* close(2), or RST. Nothing if it is closed already. */
 void end_close(struct end *end);
 void end_reset(struct end *end);
+/* end_close(), behind the end of the own stream where TLS tells it. */
+void end_leave(struct end *end);
 
 /* Puts another descriptor of the same connection in place (forge.c). */
 void end_take_out(struct end *end);

@@ -73,6 +73,7 @@ static char *settings_text(const struct host_settings *settings)
 		{ "late_record_every", settings->late_record_every },
 		{ "lose_packet_every", settings->lose_packet_every },
 		{ "no_trim", settings->no_trim },
+		{ "lobby", settings->lobby },
 	};
 
 	for (size_t at = 0; at < sizeof numbers / sizeof *numbers; at++)
@@ -132,6 +133,8 @@ bool host_start(struct host *host, const struct host_settings *settings)
 	if (!hello)
 		return false;
 	host->port = (uint16_t)json_integer_value(json_object_get(hello, "port"));
+	for (size_t at = 0; at < 2; at++)
+		host->lobby_ports[at] = (uint16_t)json_integer_value(json_array_get(json_object_get(hello, "lobby"), at));
 	for (size_t plane = 0; plane < PLANE_COUNT; plane++)
 		host->planes[plane] = json_is_true(json_array_get(json_object_get(hello, "planes"), plane));
 	json_decref(hello);

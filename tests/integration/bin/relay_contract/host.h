@@ -19,12 +19,14 @@ struct host_settings {
 	/* faults of the test build */
 	unsigned lose_record_every, lose_packet_every, late_record_every;
 	bool no_trim;
+	bool lobby; /* the way in for parties of every transport */
 };
 
 struct host {
 	pid_t pid; /* 0: not running */
 	FILE *in, *out;
 	uint16_t port;
+	uint16_t lobby_ports[2]; /* plain, TLS */
 	bool planes[PLANE_COUNT];
 	json_t *tokens; /* issued, not yet used */
 	size_t tokens_used;

@@ -56,16 +56,30 @@ uint64_t test_size(const struct test *test, uint64_t size, uint64_t least)
 	return size > least ? size : least;
 }
 
+bool test_keeps_tls(const struct test *test)
+{
+	return strchr(test->kinds, KIND_KTLS) || strchr(test->kinds, KIND_USERSPACE_TLS);
+}
+
 bool test_start_host(struct test *test, struct host_settings *settings)
 {
 	static const unsigned masks[PLANE_COUNT] = {
 		[PLANE_COPY] = PLANE_MASK_COPY, [PLANE_SPLICE] = PLANE_MASK_SPLICE, [PLANE_SOCKMAP] = PLANE_MASK_SOCKMAP,
+		[PLANE_KTLS_SPLICE] = PLANE_MASK_ALL,
 	};
 
 	/* Sockmap pairs start as copies, and a pair whose peer is half closed stays one. */
 	settings->planes = masks[test->plane] | PLANE_MASK_COPY;
+	settings->lobby = *test->kinds != 0;
+	/* The others are allowed, and must not be taken where TLS stays on. */
+	if (test_keeps_tls(test))
+		settings->planes = PLANE_MASK_ALL;
 	if (!host_start(&test->host, settings))
 		return test_fail(test, "%s", test->host.error);
+	if (strchr(test->kinds, KIND_KTLS) && !test->host.planes[PLANE_KTLS_SPLICE]) {
+		test_skip(test, "this kernel does not do kTLS, or its module is not loaded");
+		return false;
+	}
 	if (!test->host.planes[test->plane]) {
 		test_skip(test, "this kernel, or the rights of this user, do not allow the plane");
 		return false;

@@ -186,8 +186,8 @@ static void bursts(struct test *test)
 }
 
 const struct test_case bulk_cases[] = {
-	{ "both-ways", "1 GB each way at once, with checksums", ON_ALL, both_ways },
-	{ "slow-reader", "a reader of 5 MB/s behind a full-speed writer; memory is bounded", ON_ALL, slow_reader },
-	{ "bursts", "the same reader behind random bursts: 100 closings and openings each way", ON_ALL, bursts },
+	{ "both-ways", "1 GB each way at once, with checksums", ON_ALL, both_ways, true },
+	{ "slow-reader", "a reader of 5 MB/s behind a full-speed writer; memory is bounded", ON_ALL, slow_reader, true },
+	{ "bursts", "the same reader behind random bursts: 100 closings and openings each way", ON_ALL, bursts, true },
 	{ 0 },
 };

@@ -97,8 +97,8 @@ static void lost_packet(struct test *test)
 }
 
 const struct test_case fault_cases[] = {
-	{ "lost-records", "every third announcement lost, under bursts", ON_SOCKMAP, lost_records },
-	{ "lost-record-of-break", "a broken direction that is not announced", ON_SOCKMAP, lost_record_of_break },
-	{ "lost-packet", "a packet lost on purpose: the books catch it", ON_SOCKMAP, lost_packet },
+	{ "lost-records", "every third announcement lost, under bursts", ON_SOCKMAP, lost_records, false },
+	{ "lost-record-of-break", "a broken direction that is not announced", ON_SOCKMAP, lost_record_of_break, false },
+	{ "lost-packet", "a packet lost on purpose: the books catch it", ON_SOCKMAP, lost_packet, false },
 	{ 0 },
 };

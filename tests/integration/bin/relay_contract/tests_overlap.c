@@ -256,7 +256,7 @@ static void overlap_control(struct test *test)
 }
 
 const struct test_case overlap_cases[] = {
-	{ "overlap", "forged overlapping retransmissions: gate open, closed, opening; 100 bytes, 60 KB, wholly old", ON_ALL, overlap },
-	{ "overlap-control", "the same without the trim must fail", ON_SOCKMAP, overlap_control },
+	{ "overlap", "forged overlapping retransmissions: gate open, closed, opening; 100 bytes, 60 KB, wholly old", ON_ALL, overlap, false },
+	{ "overlap-control", "the same without the trim must fail", ON_SOCKMAP, overlap_control, false },
 	{ 0 },
 };

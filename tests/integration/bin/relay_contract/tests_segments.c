@@ -94,7 +94,7 @@ out:
 }
 
 const struct test_case segment_cases[] = {
-	{ "single-bytes", "one-byte segments at full speed; memory is bounded", ON_ALL, single_bytes },
-	{ "single-bytes-stopped", "one-byte segments at full speed against a stopped reader", ON_ALL, single_bytes_stopped },
+	{ "single-bytes", "one-byte segments at full speed; memory is bounded", ON_ALL, single_bytes, true },
+	{ "single-bytes-stopped", "one-byte segments at full speed against a stopped reader", ON_ALL, single_bytes_stopped, true },
 	{ 0 },
 };

@@ -201,7 +201,7 @@ static void thousand_stopped(struct test *test)
 }
 
 const struct test_case stopped_cases[] = {
-	{ "thousand-stopped", "1,000 stopped readers; ten other pairs keep 70 % of their rate", ON_ALL, thousand_stopped },
-	{ "stopped-reader", "a reader stops for 30 s (5 minutes at full size) and goes on", ON_ALL, stopped_reader },
+	{ "thousand-stopped", "1,000 stopped readers; ten other pairs keep 70 % of their rate", ON_ALL, thousand_stopped, true },
+	{ "stopped-reader", "a reader stops for 30 s (5 minutes at full size) and goes on", ON_ALL, stopped_reader, true },
 	{ 0 },
 };

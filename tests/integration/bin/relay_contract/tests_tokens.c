@@ -216,9 +216,9 @@ static void reused_token(struct test *test)
 }
 
 const struct test_case token_cases[] = {
-	{ "token-bytes", "token in single-byte segments", ON_ALL, token_bytes },
-	{ "token-with-data", "token and 64 KiB in one segment", ON_ALL, token_with_data },
-	{ "refused-tokens", "unknown, incomplete, expired token; first party that dies while waiting", ON_ALL, refused_tokens },
-	{ "reused-token", "a token works once", ON_ALL, reused_token },
+	{ "token-bytes", "token in single-byte segments", ON_ALL, token_bytes, false },
+	{ "token-with-data", "token and 64 KiB in one segment", ON_ALL, token_with_data, false },
+	{ "refused-tokens", "unknown, incomplete, expired token; first party that dies while waiting", ON_ALL, refused_tokens, false },
+	{ "reused-token", "a token works once", ON_ALL, reused_token, false },
 	{ 0 },
 };

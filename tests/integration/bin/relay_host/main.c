@@ -15,6 +15,7 @@
  * The main thread does the control; the relay's workers do everything else. The list
  * of ended pairs is the only thing they share, under one lock. */
 #include "doorway.h"
+#include "lobby.h"
 #include "report.h"
 
 #include "base/daemon.h"
@@ -36,6 +37,7 @@
 struct host {
 	struct relay *relay;
 	struct doorway *doorway;
+	struct lobby *lobby; /* NULL: not asked for */
 	FILE *in, *out;
 	pthread_mutex_t lock;
 	json_t *ended;
@@ -93,6 +95,8 @@ static json_t *answer_totals(struct host *host)
 	doorway_count_guests(host->doorway, &reading, &waiting);
 	json_object_set_new(answer, "refused", list);
 	json_object_set_new(answer, "reading", json_integer(reading));
+	if (host->lobby)
+		waiting += lobby_count_waiting(host->lobby);
 	json_object_set_new(answer, "waiting", json_integer(waiting));
 	return answer;
 }
@@ -248,9 +252,19 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	const struct probe_report *probed = relay_probed(host.relay);
-	host_say(&host, json_pack("{s:i, s:[b, b, b]}", "port", (int)port, "planes", (int)probed->planes[PLANE_COPY],
-				  (int)probed->planes[PLANE_SPLICE], (int)probed->planes[PLANE_SOCKMAP]));
+	json_t *planes = json_array();
+	for (int plane = 0; plane < PLANE_COUNT; plane++)
+		json_array_append_new(planes, json_boolean(probed->planes[plane]));
+	uint16_t lobby_ports[2] = { 0, 0 };
+	if (setting(settings, "lobby", 0) && (error = lobby_open(host.relay, &host.lobby, &lobby_ports[0], &lobby_ports[1]))) {
+		host_say(&host, json_pack("{s:s}", "error", strerror(-error)));
+		return 1;
+	}
+	host_say(&host, json_pack("{s:i, s:[i, i], s:o}", "port", (int)port, "lobby", (int)lobby_ports[0], (int)lobby_ports[1],
+				  "planes", planes));
 	host_serve(&host);
+	if (host.lobby)
+		lobby_close(host.lobby);
 	doorway_close(host.doorway);
 	relay_stop(host.relay);
 	doorway_free(host.doorway);
