@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # Two servers that only the relay connects, start to end: certificates, sd, proxy
 # and three hyper servers, the directory, a ping through the relay, the relay's
-# view of it. Ends non-zero unless the answer is right and the kernel moved the
-# bytes. KEEP=1 leaves the stack running.
+# view of it. Ends non-zero unless the answer is right, both servers were
+# identified by TLS at the relay and handed off, and the kernel moved the bytes. KEEP=1 leaves the stack running.
 set -u
 top=$(CDPATH= cd -- "$(dirname -- "$0")/.." && pwd)
 cd "$top" || exit 1
@@ -29,7 +29,7 @@ stop_all() {
 trap 'exit 130' INT TERM
 trap stop_all EXIT
 
-for port in 3322 5544 5555 5556 3334 6655 8888 8889 9999; do
+for port in 3322 5544 5555 5556 3334 6655 8888 8889 9998 9999; do
 	if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
 		echo "demo: port $port is in use; stop what listens there first (a demo left with KEEP=1?)" >&2
 		exit 1
@@ -99,6 +99,8 @@ if [ -z "$pair" ] || [ "$pair" = null ]; then
 	fail "p2pctl shows no pair of hd-1 and hd-2"
 else
 	p2pctl pair "$(printf '%s' "$pair" | jq -r .id)"
+	printf '%s' "$pair" | jq -e 'all(.parties[]; .identified and .transport == "handed off")' >/dev/null ||
+		fail "not both servers were identified at the relay and handed off"
 	plane=$(printf '%s' "$pair" | jq -r .plane)
 	wanted=$(p2pctl --json probe | jq -r 'if .planes.sockmap then "sockmap" elif .planes.splice then "splice" else "copy" end')
 	[ "$plane" = "$wanted" ] || fail "the pair is on plane $plane, the probe says $wanted"
@@ -130,4 +132,4 @@ fi
 step "stopping"
 stop_all
 trap - EXIT
-echo "demo: all right: the ping went through the relay, plane $plane"
+echo "demo: all right: both servers identified by TLS at the relay and handed off, the ping went through on plane $plane"

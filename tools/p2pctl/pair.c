@@ -25,7 +25,8 @@ static void print_party(const json_t *party)
 	print_text(*name ? name : "unknown");
 	printf(" at ");
 	print_text(text_of(party, "address"));
-	printf(" (%s)", json_is_true(json_object_get(party, "identified")) ? "identified" : "known by the token only");
+	printf(" (%s, %s)", json_is_true(json_object_get(party, "identified")) ? "identified" : "known by the token only",
+	       text_of(party, "transport"));
 }
 
 static void print_direction(const json_t *parties, const json_t *direction, unsigned from)

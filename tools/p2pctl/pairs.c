@@ -49,7 +49,10 @@ static void print_pairs(const json_t *pairs)
 		table_cell(table, "");
 		table_cell(table, "");
 		add_direction(table, pair, 1);
-		snprintf(note, sizeof note, "      plane %s: %s", text_of(pair, "plane"), text_of(pair, "plane_reason"));
+		const json_t *parties = json_object_get(pair, "parties");
+		snprintf(note, sizeof note, "      plane %s: %s; transports: %s and %s", text_of(pair, "plane"),
+			 text_of(pair, "plane_reason"), text_of(json_array_get(parties, 0), "transport"),
+			 text_of(json_array_get(parties, 1), "transport"));
 		table_note(table, note);
 	}
 	table_print(table);

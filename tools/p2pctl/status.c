@@ -62,6 +62,10 @@ int command_status(const struct options *options, char **arguments)
 	       " waiting\n",
 	       text_of(endpoint, "listens_on"), text_of(endpoint, "told_to_peers"), number_of(endpoint, "accepted"),
 	       number_of(endpoint, "reading_token"), number_of(endpoint, "waiting"));
+	const json_t *tls = json_object_get(endpoint, "tls");
+	if (tls)
+		printf("over TLS   %s (peers are told %s): %" PRIu64 " accepted\n", text_of(tls, "listens_on"),
+		       text_of(tls, "told_to_peers"), number_of(tls, "accepted"));
 	printf("           refused: %s\n",
 	       format_counts(json_object_get(endpoint, "refused"), "none", text, sizeof text));
 	print_tickets(json_object_get(status, "tickets"));
