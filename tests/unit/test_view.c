@@ -116,13 +116,13 @@ static void one_line_says_how_a_pair_ended(void **unused)
 
 	(void)unused;
 	assert_string_equal(ending_format(&report, line),
-			    "pair 7 ended happy: hd-2 (192.0.2.1:4000) and hd-1 ([2001:db8::1]:4001), 61.234 s, bytes "
+			    "pair 7 ended happy: hd-2 (192.0.2.1:4000, identified, handed off) and hd-1 ([2001:db8::1]:4001, plain TCP), 61.234 s, bytes "
 			    "1099511627776 and 8, plane sockmap, spills 5 and 0");
 	*report.parties[0].operator_name = 0;
 	report.outcome = OUTCOME_BOOKS_WRONG;
 	strcpy(report.detail, "3 bytes missing");
 	assert_string_equal(ending_format(&report, line),
-			    "pair 7 ended books-wrong: unknown (192.0.2.1:4000) and hd-1 ([2001:db8::1]:4001), 61.234 s, bytes "
+			    "pair 7 ended books-wrong: unknown (192.0.2.1:4000, identified, handed off) and hd-1 ([2001:db8::1]:4001, plain TCP), 61.234 s, bytes "
 			    "1099511627776 and 8, plane sockmap, spills 5 and 0, 3 bytes missing");
 }
 

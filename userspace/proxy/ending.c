@@ -6,21 +6,25 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-static const char *known(const char *operator_name)
+/* "hd-1 (192.0.2.1:4000, identified, handed off)" */
+static int put_party(const struct relay_party_report *party, char *text, size_t size)
 {
-	return *operator_name ? operator_name : "unknown";
+	return snprintf(text, size, "%.127s (%.63s, %s%s)", *party->operator_name ? party->operator_name : "unknown",
+			party->address, party->transport == TRANSPORT_PLAIN ? "" : "identified, ",
+			transport_name(party->transport));
 }
 
 char *ending_format(const struct pair_report *report, char line[ENDING_LINE_SIZE])
 {
-	const struct relay_party_report *a = &report->parties[0], *b = &report->parties[1];
+	char a[RELAY_NAME_SIZE + 128], b[RELAY_NAME_SIZE + 128];
 	const struct direction_report *there = &report->directions[0], *back = &report->directions[1];
 
+	put_party(&report->parties[0], a, sizeof a);
+	put_party(&report->parties[1], b, sizeof b);
 	snprintf(line, ENDING_LINE_SIZE,
-		 "pair %" PRIu64 " ended %s: %s (%s) and %s (%s), %" PRIu64 ".%03u s, bytes %" PRIu64 " and %" PRIu64
+		 "pair %" PRIu64 " ended %s: %s and %s, %" PRIu64 ".%03u s, bytes %" PRIu64 " and %" PRIu64
 		 ", plane %s, spills %" PRIu64 " and %" PRIu64 "%s%s",
-		 report->id, outcome_word(report->outcome), known(a->operator_name), a->address, known(b->operator_name),
-		 b->address, report->age_ms / 1000, (unsigned)(report->age_ms % 1000), there->bytes, back->bytes,
+		 report->id, outcome_word(report->outcome), a, b, report->age_ms / 1000, (unsigned)(report->age_ms % 1000), there->bytes, back->bytes,
 		 plane_name(report->plane), there->spilled_bytes, back->spilled_bytes, *report->detail ? ", " : "",
 		 report->detail);
 	return line;
