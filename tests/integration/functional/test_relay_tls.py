@@ -388,7 +388,8 @@ def test_a_flood_of_half_open_handshakes_delays_nobody(relay):
                 relay.assert_works()
         status = relay.stack.p2pctl("status")
         assert status["endpoint"]["reading_token"] <= 1100
-        assert status["resident_bytes"] - before < 64 << 20, (before, status["resident_bytes"])
+        if "asan" not in str(stack_module.BIN):  # it keeps what was freed
+            assert status["resident_bytes"] - before < 64 << 20, (before, status["resident_bytes"])
     finally:
         for one in flood:
             one.close()
