@@ -249,7 +249,7 @@ static void values_out_of_range_are_named(void **state)
 		    "directory.settings.endpoints: must have at least 1 item\n");
 	proxy_fails("public:\n  accept_timeout: 3000.5\n", "error x.yml:2: public.accept_timeout: must be 0 to 3000\n");
 	proxy_fails("public:\n  accept_timeout: x\n", "public.accept_timeout: must be a number, not text\n");
-	proxy_fails("relay: {planes: [local]}\n", "relay.planes: must be of sockmap, splice and copy, not 'local'\n");
+	proxy_fails("relay: {planes: [local]}\n", "relay.planes: must be of sockmap, ktls-splice, splice and copy, not 'local'\n");
 	proxy_fails("relay: {planes: []}\n", "relay.planes: must have at least 1 item\n");
 	proxy_fails("relay: {workers: -1}\n", "relay.workers: must be 0 to 1024\n");
 	proxy_fails("relay: {max_pairs: 0}\n", "relay.max_pairs: must be 1 to 4194304\n");

@@ -13,8 +13,11 @@
 Prints a line for each test on each kernel and a closing line that counts. Needs a build
 (`make tests`). Fewer than two kernels booted with kTLS, or none of 6.1 or of 6.12, is a failure."""
 import argparse
+import fcntl
 import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -27,13 +30,18 @@ TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))
 HERE = os.path.join(TOP, "tests", "vm")
 BUILD = os.path.join(TOP, "build", "vm")
 PLANES = ("sockmap", "splice", "copy")
+MIXES = {  # parties by the letters of relay_contract --mix
+    "ktls-splice": ("KK", "KP", "PK", "KH", "HK"),
+    "tls": ("KU", "UK", "UU", "PU", "UH"),
+}
 # Behaviours in which kernels could differ, and that an emulated CPU gets through quickly.
 SHORT_CONTRACT = {
     "sockmap": ("token-with-data", "reused-token", "half-close", "reset", "two-way", "early-fin", "overlap",
-                "overlap-control", "lost-record-of-break", "lost-packet"),
+                "overlap-control", "lost-record-of-break", "lost-packet", "urgent-bytes"),
     "splice": ("token-with-data", "half-close", "reset", "two-way"),
     "copy": ("token-with-data", "half-close", "reset", "early-fin"),
 }
+SHORT_MIXES = ("half-close", "reset", "two-way", "early-fin")
 
 
 def list_jobs(is_short):
@@ -45,6 +53,10 @@ def list_jobs(is_short):
     for plane in PLANES:
         tests = "".join(f" --test {name}" for name in SHORT_CONTRACT[plane]) if is_short else ""
         jobs.append(Job(plane, 180 if is_short else 1200, f"relay_contract --small --plane {plane}{tests}"))
+    for name, mixes in MIXES.items():
+        chosen = "".join(f" --mix {mix}" for mix in mixes)
+        tests = "".join(f" --test {test}" for test in SHORT_MIXES) if is_short else ""
+        jobs.append(Job(name, 300 if is_short else 2400, f"relay_contract --small --patience 10{chosen}{tests}"))
     return jobs
 
 
@@ -89,7 +101,7 @@ def report_job(report, kernel, result):
             continue
         parts += 1
         failures += part[1] == "FAIL"
-        report.add(kernel, job, part[2] if job in PLANES else f"{job} {part[2]}", part[1], part[3])
+        report.add(kernel, job, part[2] if job in PLANES or job in MIXES else f"{job} {part[2]}", part[1], part[3])
     if result.status == 0 and not failures:
         if not parts:
             last = next((line for line in reversed(result.lines) if line.strip()), "")
@@ -112,8 +124,11 @@ def build_archives(kernels):
         run_tool("initramfs.sh", "modules", kernel["release"], kernel["modules"], kernel["archives"][1])
 
 
+def find_tool(name):
+    return shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+
+
 def run_tool(name, *arguments):
-    os.makedirs(BUILD, exist_ok=True)
     with open(os.path.join(BUILD, "tools.log"), "a") as log:
         done = subprocess.run([os.path.join(HERE, name), *arguments], stdout=log, stderr=subprocess.STDOUT)
     if done.returncode:
@@ -177,7 +192,7 @@ def check_coverage(options, kernels, report):
                    "".join(f", no {line}x" for line in missing))
 
 
-def write_table(path, kernels, report, seconds):
+def write_table(path, kernels, report, is_short):
     columns = [("sockmap", "sockmap"), ("splice", "splice"), ("copy", "copy"), ("ping", "ping through the relay"),
                ("ktls", "kTLS in the kernel"), ("log", "kernel log")]
     lines = ["| kernel | " + " | ".join(title for _, title in columns) + " |", "| --- " * (len(columns) + 1) + "|"]
@@ -194,7 +209,8 @@ def write_table(path, kernels, report, seconds):
         sys.exit(f"run.py: {path} has no vm-matrix marks")
     head, rest = text.split(begin, 1)
     tail = rest.split(end, 1)[1]
-    stamp = f"Last run on {time.strftime('%Y-%m-%d')}, {report.passed} passed, {report.failed} failed, {report.skipped} skipped.\n"
+    stamp = (f"Last run on {time.strftime('%Y-%m-%d')}{', short selection' if is_short else ''}: "
+             f"{report.passed} passed, {report.failed} failed, {report.skipped} skipped.\n")
     with open(path, "w") as target:
         target.write(head + begin + "\n".join(lines) + "\n\n" + stamp + end + tail)
 
@@ -211,6 +227,13 @@ def main():
     if options.list:
         print("\n".join(f"{job.name:8} {job.command}" for job in jobs))
         return 0
+    needed = [tool for tool in ("qemu-system-x86_64", "busybox", "cpio", "depmod", "xz", "zstd") if not find_tool(tool)]
+    if needed or os.uname().machine != "x86_64":
+        sys.exit("run.py: guests need " + (", ".join(needed) + " (tools/deps.sh vm)" if needed else "an x86-64 host"))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no guest is left behind
+    os.makedirs(BUILD, exist_ok=True)
+    lock = open(os.path.join(BUILD, "lock"), "w")  # one run at a time; held until the end
+    fcntl.flock(lock, fcntl.LOCK_EX)
     started = time.monotonic()
     report = Report()
     kernels = find_kernels(options, report)
@@ -219,7 +242,7 @@ def main():
         run_kernel(kernel, jobs, report)
     check_coverage(options, kernels, report)
     if options.table:
-        write_table(options.table, kernels, report, time.monotonic() - started)
+        write_table(options.table, kernels, report, options.short)
     print(f"took {time.monotonic() - started:.0f} s; logs are in build/vm/log")
     print(f"{report.passed} passed, {report.failed} failed, {report.skipped} skipped")
     return 1 if report.failed or not report.passed else 0

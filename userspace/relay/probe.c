@@ -9,6 +9,7 @@
  * needed. */
 #include "relay/object.h"
 #include "relay/pair.h"
+#include "relay/probe.h"
 
 #include <bpf/bpf.h>
 #include <errno.h>
@@ -20,28 +21,21 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define WAIT_MS 250
 #define PIPE_BYTES_LEAST (64 << 10)
 
-/* Two clients and the relay's ends of their connections. */
-struct probe_sockets {
-	int client[2], relay[2];
-};
-
-static struct probe_item *add(struct probe_report *report, const char *name, enum probe_state state, const char *sentence, ...)
-	__attribute__((format(printf, 4, 5)));
-
-static struct probe_item *add(struct probe_report *report, const char *name, enum probe_state state, const char *sentence, ...)
+void probe_add(struct probe_report *report, const char *name, enum probe_state state, const char *sentence, ...)
 {
-	struct probe_item *item = &report->items[report->count++];
+	struct probe_item *item = &report->items[report->count];
 	va_list arguments;
 
+	if (report->count == PROBE_ITEMS_MAX)
+		return;
+	report->count++;
 	item->name = name;
 	item->state = state;
 	va_start(arguments, sentence);
 	vsnprintf(item->sentence, sizeof item->sentence, sentence, arguments);
 	va_end(arguments);
-	return item;
 }
 
 /* ---- loopback connections ---- */
@@ -70,7 +64,7 @@ out:
 	return *relay >= 0 ? 0 : -1;
 }
 
-static void close_sockets(struct probe_sockets *sockets)
+void probe_close_sockets(struct probe_sockets *sockets)
 {
 	for (unsigned i = 0; i < 2; i++) {
 		if (sockets->relay[i] >= 0)
@@ -81,7 +75,7 @@ static void close_sockets(struct probe_sockets *sockets)
 	}
 }
 
-static int open_sockets(struct probe_sockets *sockets)
+int probe_open_sockets(struct probe_sockets *sockets)
 {
 	static const int families[] = { AF_INET, AF_INET6 };
 
@@ -90,7 +84,7 @@ static int open_sockets(struct probe_sockets *sockets)
 		if (!connect_pair(families[i], &sockets->client[0], &sockets->relay[0]) &&
 		    !connect_pair(families[i], &sockets->client[1], &sockets->relay[1]))
 			return 0;
-		close_sockets(sockets);
+		probe_close_sockets(sockets);
 	}
 	return -1;
 }
@@ -105,7 +99,7 @@ static bool arrives(int fd, const char *text)
 		struct pollfd poll_fd = { .fd = fd, .events = POLLIN };
 		ssize_t part;
 
-		if (poll(&poll_fd, 1, WAIT_MS) <= 0)
+		if (poll(&poll_fd, 1, PROBE_WAIT_MS) <= 0)
 			return false;
 		part = recv(fd, bytes + got, size - got, MSG_DONTWAIT);
 		if (part == 0 || (part < 0 && errno != EAGAIN))
@@ -147,7 +141,7 @@ static bool try_trim(struct gate_object *object, struct probe_sockets *sockets, 
 
 	/* A packet of which userspace has read a part must come to the program without that part. */
 	if (!says(sockets->client[0], "headtail") || !arrives(sockets->relay[0], "head")) {
-		add(report, "trim", PROBE_NO, "a loopback connection did not deliver");
+		probe_add(report, "trim", PROBE_NO, "a loopback connection did not deliver");
 		return false;
 	}
 	for (uint32_t i = 0; i < 2; i++) {
@@ -161,20 +155,20 @@ static bool try_trim(struct gate_object *object, struct probe_sockets *sockets, 
 	for (uint32_t i = 0; i < 2 && !error; i++)
 		error = insert_socket(object, i, sockets->relay[i]);
 	if (error) {
-		add(report, "trim", PROBE_NO, "a socket map refused a connection: %s", strerror(-error));
+		probe_add(report, "trim", PROBE_NO, "a socket map refused a connection: %s", strerror(-error));
 		return false;
 	}
 	/* The first recv makes the kernel hand over what came before, an event does not. */
 	if (recv(sockets->relay[0], head, sizeof head, MSG_DONTWAIT) == sizeof head ? memcmp(head, "tail", sizeof head) != 0
 										    : !arrives(sockets->relay[0], "tail")) {
-		add(report, "trim", PROBE_NO, "a packet that was read in part did not come without that part");
+		probe_add(report, "trim", PROBE_NO, "a packet that was read in part did not come without that part");
 		return false;
 	}
 	if (GATE_HANDED_UP(__atomic_load_n(&object->directions[0].gate, __ATOMIC_ACQUIRE)) != 4) {
-		add(report, "trim", PROBE_NO, "the program did not count what it handed up");
+		probe_add(report, "trim", PROBE_NO, "the program did not count what it handed up");
 		return false;
 	}
-	add(report, "trim", PROBE_YES, "bytes that were taken before are cut off a packet by its sequence number");
+	probe_add(report, "trim", PROBE_YES, "bytes that were taken before are cut off a packet by its sequence number");
 	return true;
 }
 
@@ -186,7 +180,7 @@ static bool try_redirect(struct gate_object *object, struct probe_sockets *socke
 		     __atomic_load_n(&object->directions[0].redirected, __ATOMIC_RELAXED) == 4 &&
 		     __atomic_load_n(&object->directions[1].redirected, __ATOMIC_RELAXED) == 5;
 
-	add(report, "sockmap", works ? PROBE_YES : PROBE_NO, works
+	probe_add(report, "sockmap", works ? PROBE_YES : PROBE_NO, works
 		? "a verdict program moved bytes both ways between two loopback connections"
 		: "bytes that a verdict program redirected did not arrive");
 	return works;
@@ -200,10 +194,10 @@ static bool try_gate(struct gate_object *object, struct probe_sockets *sockets, 
 
 	/* No flight is small enough for this credit: the next packet closes the gate. */
 	__atomic_store_n(&direction->credit, -1ull, __ATOMIC_RELAXED);
-	works = says(sockets->client[0], "more") && arrives(sockets->relay[0], "more") && poll(&ring, 1, WAIT_MS) == 1 &&
+	works = says(sockets->client[0], "more") && arrives(sockets->relay[0], "more") && poll(&ring, 1, PROBE_WAIT_MS) == 1 &&
 		__atomic_load_n(&direction->closings[GATE_CREDIT], __ATOMIC_RELAXED) == 1 &&
 		__atomic_load_n(&direction->redirected, __ATOMIC_RELAXED) == 4;
-	add(report, "gate", works ? PROBE_YES : PROBE_NO, works
+	probe_add(report, "gate", works ? PROBE_YES : PROBE_NO, works
 		? "the program closed its gate when the credit was used up, and announced it"
 		: "the program did not close its gate when the credit was used up");
 	return works;
@@ -218,21 +212,21 @@ static bool try_sockmap(struct probe_report *report)
 	int error = gate_object_open(&gate_image_product, 2, 1, &object, reason, sizeof reason);
 
 	if (error) {
-		add(report, "bpf", PROBE_NO, "the kernel program was refused at %s", reason);
-		add(report, "sockmap", PROBE_NO, "needs the kernel program (%s)", reason);
+		probe_add(report, "bpf", PROBE_NO, "the kernel program was refused at %s", reason);
+		probe_add(report, "sockmap", PROBE_NO, "needs the kernel program (%s)", reason);
 		return false;
 	}
-	add(report, "bpf", PROBE_YES, "the kernel program was loaded and attached to a socket map");
-	if (open_sockets(&sockets)) {
-		add(report, "sockmap", PROBE_NO, "no loopback connection could be made to try it on");
+	probe_add(report, "bpf", PROBE_YES, "the kernel program was loaded and attached to a socket map");
+	if (probe_open_sockets(&sockets)) {
+		probe_add(report, "sockmap", PROBE_NO, "no loopback connection could be made to try it on");
 	} else {
 		works = try_trim(object, &sockets, report) && try_redirect(object, &sockets, report) &&
 			try_gate(object, &sockets, report);
 	}
-	close_sockets(&sockets);
+	probe_close_sockets(&sockets);
 	gate_object_close(object);
 	if (!works && strcmp(report->items[report->count - 1].name, "sockmap") != 0)
-		add(report, "sockmap", PROBE_NO, "needs \"%s\", which failed", report->items[report->count - 1].name);
+		probe_add(report, "sockmap", PROBE_NO, "needs \"%s\", which failed", report->items[report->count - 1].name);
 	return works;
 }
 
@@ -244,25 +238,25 @@ static bool try_splice(struct probe_report *report)
 	int ends[2] = { -1, -1 };
 	bool works = false;
 
-	if (open_sockets(&sockets)) {
-		add(report, "splice", PROBE_NO, "no loopback connection could be made to try it on");
+	if (probe_open_sockets(&sockets)) {
+		probe_add(report, "splice", PROBE_NO, "no loopback connection could be made to try it on");
 	} else if (pipe2(ends, O_NONBLOCK | O_CLOEXEC) || fcntl(ends[1], F_GETPIPE_SZ) < PIPE_BYTES_LEAST) {
-		add(report, "splice", PROBE_NO, "no pipe of 64 KB is to be had");
+		probe_add(report, "splice", PROBE_NO, "no pipe of 64 KB is to be had");
 	} else {
 		struct pollfd poll_fd = { .fd = sockets.relay[0], .events = POLLIN };
 
-		works = says(sockets.client[0], "ping") && poll(&poll_fd, 1, WAIT_MS) == 1 &&
+		works = says(sockets.client[0], "ping") && poll(&poll_fd, 1, PROBE_WAIT_MS) == 1 &&
 			splice(sockets.relay[0], NULL, ends[1], NULL, 64, SPLICE_F_NONBLOCK) == 4 &&
 			splice(ends[0], NULL, sockets.relay[1], NULL, 4, SPLICE_F_NONBLOCK) == 4 &&
 			arrives(sockets.client[1], "ping");
-		add(report, "splice", works ? PROBE_YES : PROBE_NO, works
+		probe_add(report, "splice", works ? PROBE_YES : PROBE_NO, works
 			? "bytes went from socket to pipe to socket"
 			: "splice between sockets and a pipe failed: %s", strerror(errno));
 	}
 	for (unsigned i = 0; i < 2; i++)
 		if (ends[i] >= 0)
 			close(ends[i]);
-	close_sockets(&sockets);
+	probe_close_sockets(&sockets);
 	return works;
 }
 
@@ -271,7 +265,7 @@ static void try_send_buffer(struct probe_report *report)
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), bytes = 8 << 20;
 	bool works = fd >= 0 && !setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof bytes);
 
-	add(report, "send-buffer", works ? PROBE_YES : PROBE_NO, works
+	probe_add(report, "send-buffer", works ? PROBE_YES : PROBE_NO, works
 		? "send buffers may be larger than net.core.wmem_max"
 		: "send buffers are limited by net.core.wmem_max, and so is credit");
 	if (fd >= 0)
@@ -287,15 +281,19 @@ void relay_probe(unsigned planes_allowed, struct probe_report *report)
 		report->planes[PLANE_SOCKMAP] = try_sockmap(report);
 		try_send_buffer(report);
 	} else {
-		add(report, "sockmap", PROBE_FORBIDDEN, "%s", forbidden);
+		probe_add(report, "sockmap", PROBE_FORBIDDEN, "%s", forbidden);
 	}
 	if (planes_allowed & PLANE_MASK_SPLICE)
 		report->planes[PLANE_SPLICE] = try_splice(report);
 	else
-		add(report, "splice", PROBE_FORBIDDEN, "%s", forbidden);
+		probe_add(report, "splice", PROBE_FORBIDDEN, "%s", forbidden);
+	if (planes_allowed & PLANE_MASK_KTLS_SPLICE)
+		probe_ktls(report);
+	else
+		probe_add(report, "ktls-splice", PROBE_FORBIDDEN, "%s", forbidden);
 	report->planes[PLANE_COPY] = (planes_allowed & PLANE_MASK_COPY) != 0;
 	if (report->planes[PLANE_COPY])
-		add(report, "copy", PROBE_YES, "recv and send, which always work");
+		probe_add(report, "copy", PROBE_YES, "recv and send, which always work");
 	else
-		add(report, "copy", PROBE_FORBIDDEN, "%s; used all the same where nothing else can move the bytes", forbidden);
+		probe_add(report, "copy", PROBE_FORBIDDEN, "%s; used all the same where nothing else can move the bytes", forbidden);
 }

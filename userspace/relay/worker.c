@@ -262,7 +262,7 @@ int worker_start(struct worker *worker, struct relay *relay, unsigned number)
 		if (error)
 			return error;
 	}
-	if (relay->probe.planes[PLANE_SPLICE])
+	if (relay->probe.planes[PLANE_SPLICE] || relay->probe.planes[PLANE_KTLS_SPLICE])
 		worker_fill_pipes(worker, PIPES_FIRST);
 	loop_timer_arm(worker->loop, &worker->sweep_timer, loop_now_ns(worker->loop) + SWEEP_NS, sweep);
 	worker->runs = true;

@@ -10,7 +10,9 @@ static void read_planes(struct form *form, const struct setting *value, const st
 	static const struct {
 		const char *word;
 		unsigned bit;
-	} planes[] = { { "sockmap", PLANE_MASK_SOCKMAP }, { "splice", PLANE_MASK_SPLICE }, { "copy", PLANE_MASK_COPY } };
+	} planes[] = { { "sockmap", PLANE_MASK_SOCKMAP }, { "splice", PLANE_MASK_SPLICE }, { "copy", PLANE_MASK_COPY },
+		     { "ktls-splice", PLANE_MASK_KTLS_SPLICE } };
+	const size_t count = sizeof planes / sizeof *planes;
 	struct string_list words = { 0 };
 	unsigned mask = 0;
 
@@ -18,10 +20,10 @@ static void read_planes(struct form *form, const struct setting *value, const st
 	for (size_t i = 0; i < words.count; i++) {
 		size_t known = 0;
 
-		while (known < 3 && strcmp(planes[known].word, words.items[i]))
+		while (known < count && strcmp(planes[known].word, words.items[i]))
 			known++;
-		if (known == 3)
-			form_error(form, value, "must be of sockmap, splice and copy, not '%s'", words.items[i]);
+		if (known == count)
+			form_error(form, value, "must be of sockmap, ktls-splice, splice and copy, not '%s'", words.items[i]);
 		else
 			mask |= planes[known].bit;
 	}

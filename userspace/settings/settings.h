@@ -135,12 +135,12 @@ struct hyper_settings {
 	struct signing_settings *signing; /* NULL: none */
 };
 
-enum plane_mask { PLANE_MASK_SOCKMAP = 1, PLANE_MASK_SPLICE = 2, PLANE_MASK_COPY = 4, PLANE_MASK_ALL = 7 };
+enum plane_mask { PLANE_MASK_SOCKMAP = 1, PLANE_MASK_SPLICE = 2, PLANE_MASK_COPY = 4, PLANE_MASK_KTLS_SPLICE = 8, PLANE_MASK_ALL = 15 };
 
 /* Ours, `relay:` at the top level of proxy settings; every key optional. */
 struct relay_settings {
 	unsigned workers;            /* default 0: one per online processor */
-	unsigned planes;             /* `planes: [sockmap, splice, copy]`, enum plane_mask; default all */
+	unsigned planes;             /* `planes: [sockmap, ktls-splice, splice, copy]`, enum plane_mask; default all */
 	uint64_t pair_memory_bytes;  /* `pair_memory`: all buffers of one pair; default 32 MiB */
 	uint64_t credit_budget_bytes; /* `credit_budget`: lent credit of all pairs; 0 (default): half of the pressure value of net.ipv4.tcp_mem */
 	uint64_t max_pairs;          /* default 4096 */

@@ -107,12 +107,15 @@ bool test_wait(struct test *test, bool (*condition)(void *context), void *contex
 	pairs_poll_reports(test);
 	pairs_poll_ended(test);
 	size_t waiting = 0;
+	bool shows_failure = false;
 	for (size_t at = 0; at < test->pair_count; at++) {
 		const struct pair *pair = test->pairs[at];
 		if (pair->is_ended && end_is_through(&pair->ends[0]) && end_is_through(&pair->ends[1]))
 			continue;
-		if (!waiting++)
+		bool has_failed = pair->ends[0].error || pair->ends[1].error || pair->ends[0].wrong || pair->ends[1].wrong;
+		if (!waiting++ || (has_failed && !shows_failure))
 			pair_text(pair, text, sizeof text);
+		shows_failure = shows_failure || has_failed;
 	}
 	return test_fail(test, "%s did not come within %u ms; %zu of %zu pairs unfinished, the first: %s", what, deadline_ms,
 			 waiting, test->pair_count, text);
