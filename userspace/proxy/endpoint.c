@@ -204,7 +204,9 @@ int endpoint_start(const struct endpoint_options *options, struct endpoint **res
 		return -ENOMEM;
 	endpoint->options = *options;
 	endpoint->reading_max = reading_limit();
-	endpoint->shaking_max = (endpoint->reading_max < SHAKING_MAX ? endpoint->reading_max : SHAKING_MAX) / count;
+	/* Half at most: handshakes alone must not shut the plain endpoint's door. */
+	unsigned half = endpoint->reading_max / 2;
+	endpoint->shaking_max = (half < SHAKING_MAX ? half : SHAKING_MAX) / count;
 	if (endpoint->shaking_max < SHAKING_MIN)
 		endpoint->shaking_max = SHAKING_MIN;
 	endpoint->worker_count = endpoint->workers_listening = count;

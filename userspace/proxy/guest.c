@@ -271,6 +271,6 @@ void guest_admit(struct worker *worker, int fd, const struct sockaddr_in6 *peer,
 		return;
 	}
 	guest_arm(guest, endpoint->options.token_timeout_ms);
-	/* Token or hello usually come with the handshake's last packet. */
-	guest_ready(&guest->watch, EPOLLIN);
+	if (!is_tls)
+		guest_read(guest); /* the token usually comes with the handshake's last packet */
 }

@@ -83,6 +83,8 @@ struct worker {
 	struct guest_list guests;
 	struct tls_guest_list shaking;
 	unsigned shaking_count, leaving_count;
+	uint64_t round_ns; /* of the loop; and the handshake steps in it */
+	unsigned round_steps;
 	bool is_stopped;
 };
 

@@ -23,6 +23,7 @@
 #include <sys/socket.h>
 
 #define LEAVE_TIMEOUT_MS 1000
+#define STEPS_PER_ROUND 4
 #define LEAVING_MAX 256u             /* of a worker */
 #define DRAINED_BYTES_MAX (64 * 1024)
 
@@ -251,12 +252,26 @@ static void take_hello(struct guest *guest)
 		identify(guest);
 }
 
+/* A step of a handshake costs a millisecond or so, and the worker has pairs to
+ * serve: a few of them in each round of its loop. The others' events come again. */
+static bool may_take_step(struct worker *worker)
+{
+	uint64_t round_ns = loop_now_ns(worker->loop);
+
+	if (round_ns != worker->round_ns)
+		worker->round_steps = 0;
+	worker->round_ns = round_ns;
+	return worker->round_steps++ < STEPS_PER_ROUND;
+}
+
 /* Handshake, then hello. */
 static void shake(struct guest *guest)
 {
 	struct outer *session = &guest->tls->session;
-	bool was_up = session->is_up;
-	enum outer_step step = was_up ? OUTER_DONE : outer_handshake(session);
+
+	if (!session->is_up && !may_take_step(guest->worker))
+		return;
+	enum outer_step step = session->is_up ? OUTER_DONE : outer_handshake(session);
 
 	if (step == OUTER_FAILED) {
 		guest_refuse(guest, OUTCOME_TLS_FAILED, session->reason);

@@ -126,6 +126,15 @@ def test_prefer_without_an_offer_uses_the_plain_endpoint(stack):
     assert told(stack) == {"hd-1": TOKEN_ONLY, "hd-2": TOKEN_ONLY}
 
 
+def test_allowed_relay_endpoints_hold_for_the_tls_endpoint_too(stack):
+    role = stack.settings / "roles" / "hd-2" / "settings.yml"
+    role.write_text(role.read_text().replace(
+        "      useProxy: true\n", "      useProxy: true\n      allowed_relay_endpoints: ['localhost:9999']\n"))
+    assert "allowed_relay" in role.read_text()
+    start_with(stack)
+    failure_of(stack, "the endpoint is not allowed here")
+
+
 def test_a_relay_with_another_operator_s_certificate_gets_no_token(stack):
     certs = stack.certs
     start_with(stack, proxy=f"""
