@@ -77,11 +77,13 @@ bool test_wait(struct test *test, bool (*condition)(void *context), void *contex
 /* True at most every `interval_ms`: keeps conditions from asking the host too often. */
 bool test_poll_is_due(struct test *test, unsigned interval_ms);
 
-/* Bytes that the machine has left, and the lowest of samples taken every 100 ms from a thread. */
+/* Bytes that the machine has left for the kernel, and the lowest of samples taken every 100 ms
+ * from a thread. */
 uint64_t memory_available(void);
 struct memory_watch;
 struct memory_watch *memory_watch_start(void);
-/* How far MemAvailable fell below its value at the start, at worst, since the last call. */
+/* How far MemAvailable, without what processes took for themselves, fell below its value at the
+ * start, at worst, since the last call. */
 uint64_t memory_watch_growth(struct memory_watch *watch);
 void memory_watch_stop(struct memory_watch *watch);
 /* Runs the engine for windows of `window_ms` until in one of them the growth is at most `bound`.

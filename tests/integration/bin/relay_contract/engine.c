@@ -411,9 +411,9 @@ bool engine_run(struct engine *engine, bool (*condition)(void *context), void *c
 	for (;;) {
 		if (condition(context))
 			return true;
-		if (clock_now_ns() > deadline_ns)
-			return false;
 		engine_round(engine);
+		if (clock_now_ns() > deadline_ns)
+			return condition(context);
 	}
 }
 

@@ -16,6 +16,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define SEGMENT_MAX 65483u /* of loopback: old and new bytes must travel in one segment */
+#define WINDOW_LEAST (1u << 20)
+
 #define OPTION_MSS 2
 #define OPTION_WINDOW 3
 #define OPTION_SACK_PERMITTED 4
@@ -27,7 +30,7 @@ struct connection {
 	uint32_t timestamp;
 	struct tcp_repair_window window;
 	struct tcp_info info;
-	int mss, send_buffer, receive_buffer;
+	int send_buffer, receive_buffer;
 };
 
 static int set(int fd, int option, int value)
@@ -45,7 +48,7 @@ static int connection_read(int fd, struct connection *connection)
 	socklen_t here = sizeof connection->here, there = sizeof connection->there, size = sizeof(int);
 
 	memset(connection, 0, sizeof *connection);
-	if (get(fd, TCP_INFO, &connection->info, sizeof connection->info) || get(fd, TCP_MAXSEG, &connection->mss, sizeof(int)) ||
+	if (get(fd, TCP_INFO, &connection->info, sizeof connection->info) ||
 	    getsockname(fd, (struct sockaddr *)&connection->here, &here) ||
 	    getpeername(fd, (struct sockaddr *)&connection->there, &there) || set(fd, TCP_REPAIR, TCP_REPAIR_ON))
 		return -errno;
@@ -67,7 +70,7 @@ static int connection_write_options(int fd, const struct connection *connection)
 	struct tcp_repair_opt options[4];
 	unsigned count = 0;
 
-	options[count++] = (struct tcp_repair_opt){ OPTION_MSS, (uint32_t)connection->mss };
+	options[count++] = (struct tcp_repair_opt){ OPTION_MSS, SEGMENT_MAX };
 	if (info->tcpi_options & TCPI_OPT_WSCALE)
 		options[count++] = (struct tcp_repair_opt){ OPTION_WINDOW, info->tcpi_snd_wscale | (uint32_t)info->tcpi_rcv_wscale << 16 };
 	if (info->tcpi_options & TCPI_OPT_SACK)
@@ -87,8 +90,8 @@ static int connection_restore(int fd, const struct connection *connection, uint3
 
 	/* Anchored at the new position; the right edge of the relay's window stays where it is. */
 	window.snd_wnd += back;
-	if (window.max_window < window.snd_wnd)
-		window.max_window = window.snd_wnd;
+	/* Segments are at most half of the largest window ever seen. */
+	window.max_window = window.snd_wnd > WINDOW_LEAST ? window.snd_wnd : WINDOW_LEAST;
 	if (set(fd, TCP_REPAIR, TCP_REPAIR_ON) || set(fd, TCP_NODELAY, one) ||
 	    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &send_buffer, sizeof send_buffer) ||
 	    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof receive_buffer) ||
@@ -102,8 +105,9 @@ static int connection_restore(int fd, const struct connection *connection, uint3
 	int error = connection_write_options(fd, connection);
 	if (error)
 		return error;
+	/* Setting (no) IP options is what makes TCP compute its segment size anew. */
 	if (setsockopt(fd, IPPROTO_TCP, TCP_REPAIR_WINDOW, &window, sizeof window) ||
-	    set(fd, TCP_TIMESTAMP, (int)connection->timestamp) || set(fd, TCP_REPAIR, TCP_REPAIR_OFF_NO_WP))
+	    setsockopt(fd, IPPROTO_IP, IP_OPTIONS, NULL, 0) || set(fd, TCP_TIMESTAMP, (int)connection->timestamp) || set(fd, TCP_REPAIR, TCP_REPAIR_OFF_NO_WP))
 		return -errno;
 	return 0;
 }

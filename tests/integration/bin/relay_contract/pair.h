@@ -66,6 +66,9 @@ bool pairs_wait_through(struct test *test, unsigned deadline_ms);
 bool pairs_wait_ended(struct test *test, unsigned deadline_ms);
 /* Everything that was sent has been received, in pairs that are not through. */
 bool pairs_wait_received(struct test *test, unsigned deadline_ms);
+/* Received and settled; then each stream that carries bytes sends a few more, so that some go
+ * through the open gates whatever comes next. */
+bool pairs_warm_up(struct test *test, unsigned deadline_ms);
 
 /* ---- judging; each fails the test itself and returns false ---- */
 

@@ -21,7 +21,7 @@ static void both_ways(struct test *test)
 		return;
 	test->engine.keeps_checksums = true;
 	struct pair *pair = pair_open(test, &plan);
-	if (!pair || !pairs_wait_received(test, 5000) || !pairs_wait_settled(test, 5000))
+	if (!pair || !pairs_warm_up(test, 5000))
 		return;
 	uint64_t start_ns = clock_now_ns(), cpu_ns = host_cpu_ns(&test->host);
 	pair_release(pair, 0, size);
@@ -47,7 +47,7 @@ static void slow_reader(struct test *test)
 	struct pair_plan plan = {
 		.flows = {
 			{ .total = FOREVER, .limit = PAUSE_AFTER, .reader = { .rate = READER_RATE } },
-			{ .total = PAUSE_AFTER },
+			{ .total = FOREVER, .limit = PAUSE_AFTER },
 		},
 		.send_buffer = TEST_BUFFER, .receive_buffer = TEST_BUFFER,
 	};
@@ -57,7 +57,7 @@ static void slow_reader(struct test *test)
 		return;
 	struct memory_watch *memory = memory_watch_start();
 	struct pair *pair = pair_open(test, &plan);
-	if (!pair || !pairs_wait_received(test, 5000) || !pairs_wait_settled(test, 5000))
+	if (!pair || !pairs_warm_up(test, 5000))
 		goto out;
 	pair_release(pair, 0, FOREVER);
 	if (!test_check_memory(test, memory, PAIR_MEMORY + MEMORY_SLACK, test->is_full ? 60000 : 10000, &growth))
@@ -152,7 +152,7 @@ void bursts_run(struct test *test, struct host_settings *settings)
 		return;
 	struct memory_watch *memory = memory_watch_start();
 	struct bursts bursts = { .test = test, .pair = pair_open(test, &plan), .wanted = test_size(test, 100, 10) };
-	if (!bursts.pair || !pairs_wait_received(test, 5000) || !pairs_wait_settled(test, 5000))
+	if (!bursts.pair || !pairs_warm_up(test, 5000))
 		goto out;
 	if (!test_wait(test, bursts_are_enough, &bursts, 150000, "the wanted number of gate closings"))
 		goto out;

@@ -127,6 +127,15 @@ static bool churn_is_over(void *context)
 	return churn->finished == churn->count || test_failed(test);
 }
 
+/* Records that the host holds back come when their slots belong to others. */
+static bool record_came_late(void *context)
+{
+	struct test *test = context;
+	struct relay_totals totals;
+
+	return test_poll_is_due(test, 20) && (!host_totals(&test->host, &totals, NULL) || totals.late_records);
+}
+
 static void churn(struct test *test)
 {
 	struct host_settings settings = { .max_pairs = SLOTS, .late_record_every = 2, .workers = 2 };
@@ -137,14 +146,13 @@ static void churn(struct test *test)
 	if (!test_start_host(test, &settings))
 		return;
 	if (!test_wait(test, churn_is_over, &churn, 120000, "the end of all pairs") || test_failed(test) ||
-	    !pairs_wait_ended(test, 10000) || !host_totals(&test->host, &totals, NULL))
+	    !pairs_wait_ended(test, 10000) || !test_wait(test, record_came_late, test, 5000, "a late ring record") || !host_totals(&test->host, &totals, NULL))
 		return;
 	for (size_t at = 0; at < test->pair_count; at++)
 		if (!test->pairs[at]->mark && !pair_check_happy(test->pairs[at]))
 			return;
 	test_note(test, "%zu pairs on %d slots, %zu on the plane, %llu late records", churn.count, SLOTS, churn.on_plane,
 		  (unsigned long long)totals.late_records);
-	require(test, totals.late_records, "no ring record came late");
 	require(test, churn.on_plane * 2 > churn.count, "only %zu of %zu pairs were on the plane", churn.on_plane, churn.count);
 }
 

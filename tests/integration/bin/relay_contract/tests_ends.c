@@ -63,13 +63,13 @@ static void half_close(struct test *test)
 						   .reader = { .rate = rates[at / 6 % 3] } };
 		plan.flows[!first] = (struct flow){ .total = FOREVER, .limit = PAUSE_AFTER, .reader = { .rate = at % 5 ? 50 * MB : 0 } };
 		if (sizes[at / 2 % 3] == PAUSE_AFTER) /* the FIN must not come before the join */
-			plan.flows[first].total++;
+			plan.flows[first].total += PAUSE_AFTER;
 		struct pair *pair = pair_open(test, &plan);
 		if (!pair)
 			return;
 		pair->stage = (int)first;
 	}
-	if (!pairs_wait_received(test, 5000) || !pairs_wait_settled(test, 10000))
+	if (!pairs_warm_up(test, 10000))
 		return;
 	for (size_t at = 0; at < count; at++) {
 		pair_release(test->pairs[at], 0, FOREVER);
@@ -206,7 +206,7 @@ static void reset(struct test *test)
 			return;
 		pair->stage = (int)(at % RESET_CASES);
 	}
-	if (!pairs_wait_received(test, 5000) || !pairs_wait_settled(test, 10000))
+	if (!pairs_warm_up(test, 10000))
 		return;
 	for (size_t at = 0; at < count; at++)
 		reset_start(test->pairs[at]);

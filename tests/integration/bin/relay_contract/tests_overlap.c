@@ -65,6 +65,8 @@ static bool overlap_prepare(struct pair *pair, enum gate_at gate)
 	struct end *from = &pair->ends[0];
 	char text[480];
 
+	if (!test_wait(test, is_settled, pair, 5000, "open gates"))
+		return false;
 	pair_release(pair, 0, from->sent + BEFORE);
 	if (!test_wait(test, is_received, pair, 5000, "the bytes before a forgery") || !test_wait(test, is_settled, pair, 5000, "open gates"))
 		return false;

@@ -12,14 +12,14 @@ static struct pair *segments_open(struct test *test)
 {
 	struct host_settings settings = { 0 };
 	struct pair_plan plan = {
-		.flows = { { .total = FOREVER, .limit = PAUSE_AFTER, .single_bytes = true }, { .total = PAUSE_AFTER, .single_bytes = true } },
+		.flows = { { .total = FOREVER, .limit = PAUSE_AFTER, .single_bytes = true }, { .total = FOREVER, .limit = PAUSE_AFTER, .single_bytes = true } },
 		.send_buffer = TEST_BUFFER, .receive_buffer = TEST_BUFFER,
 	};
 
 	if (!test_start_host(test, &settings))
 		return NULL;
 	struct pair *pair = pair_open(test, &plan);
-	if (!pair || !pairs_wait_received(test, 5000) || !pairs_wait_settled(test, 5000))
+	if (!pair || !pairs_warm_up(test, 5000))
 		return NULL;
 	return pair;
 }

@@ -26,7 +26,7 @@ static void token_form(struct test *test, enum token_mode mode)
 		if (!pair_open(test, &plan))
 			return;
 	}
-	if (!pairs_wait_received(test, 10000) || !pairs_wait_settled(test, 10000))
+	if (!pairs_warm_up(test, 10000))
 		return;
 	for (size_t at = 0; at < count; at++)
 		for (unsigned stream = 0; stream < 2; stream++)
@@ -198,7 +198,7 @@ static void reused_token(struct test *test)
 	if (!test_start_host(test, &settings))
 		return;
 	struct pair *pair = pair_open(test, &plan);
-	if (!pair || !pairs_wait_received(test, 5000) || !pairs_wait_settled(test, 5000))
+	if (!pair || !pairs_warm_up(test, 5000))
 		return;
 	struct pair *third = visitor_open(test, pair->ends[0].token);
 	if (!third || !wait_closed(test, &third->ends[0], "close of a token that is in use"))

@@ -9,6 +9,7 @@
  *   {"do":"pairs"}              {"pairs":[…]}                                  live pairs
  *   {"do":"ended"}              {"ended":[…]}                                  ended since the last call
  *   {"do":"totals"}             {…, "refused":[by outcome], "reading":N, "waiting":N}
+ *   {"do":"break"}              {}         every direction breaks, without an announcement
  *   {"do":"stop"}               {}         then relay_stop() and the process ends
  *
  * The main thread does the control; the relay's workers do everything else. The list
@@ -20,6 +21,7 @@
 #include "base/encoding.h"
 #include "base/log.h"
 #include "relay/faults.h"
+#include "relay/worker.h"
 
 #include <jansson.h>
 #include <poll.h>
@@ -95,6 +97,17 @@ static json_t *answer_totals(struct host *host)
 	return answer;
 }
 
+/* As the program does when it meets a packet that it cannot place, but tells nobody. */
+static json_t *answer_break(struct host *host)
+{
+	const struct gate_object *object = host->relay->object;
+
+	for (uint32_t index = 0; object && index < object->slots; index++)
+		if (object->directions[index].credit)
+			__atomic_fetch_or(&object->directions[index].gate, GATE_BROKEN | GATE_CLOSED, __ATOMIC_ACQ_REL);
+	return json_object();
+}
+
 static json_t *host_answer(struct host *host, const json_t *command)
 {
 	const char *what = json_string_value(json_object_get(command, "do"));
@@ -117,6 +130,8 @@ static json_t *host_answer(struct host *host, const json_t *command)
 	}
 	if (!strcmp(what, "totals"))
 		return answer_totals(host);
+	if (!strcmp(what, "break"))
+		return answer_break(host);
 	if (!strcmp(what, "stop"))
 		return json_object();
 	return json_pack("{s:s}", "error", "unknown command");
@@ -201,7 +216,7 @@ int main(int argc, char **argv)
 	host.out = fdopen(dup(control), "w");
 	if (!host.in || !host.out)
 		return 2;
-	log_configure((enum log_level)setting(settings, "log_level", LOG_LEVEL_WARNING), LOG_FORMAT_TEXT, "PRO");
+	log_configure((enum log_level)setting(settings, "log_level", LOG_LEVEL_ERROR), LOG_FORMAT_TEXT, "PRO");
 	daemon_prepare_process();
 	host_set_faults(settings);
 	struct relay_options options = {
