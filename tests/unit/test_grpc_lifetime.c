@@ -6,6 +6,8 @@
 
 #include "grpc/server_private.h"
 
+#include <event2/listener.h>
+
 struct raw_client {
 	struct transport *transport;
 	char failure[256];
@@ -196,6 +198,45 @@ static void a_request_that_does_not_come_is_given_up(void **state)
 	transport_close(client.transport);
 }
 
+static void the_listener_keeps_to_its_rate_limit(void **state)
+{
+	struct pair *pair = *state;
+	const struct rate_rule rule = { RATE_WINDOW_HOUR, 2 };
+	struct sockaddr_in address;
+	socklen_t length = sizeof(address);
+	struct grpc_server_options options = {
+		.name = "callee",
+		.bind_address = "127.0.0.1:0",
+		.tls = pair->server_tls,
+		.identifier = { identify_client, pair },
+		.called = called,
+		.context = pair,
+	};
+
+	assert_int_equal(rate_limiter_create(&rule, 1, false, &options.limiter), 0);
+	assert_int_equal(grpc_server_start(pair->base, &options, &pair->server), 0);
+	getsockname(evconnlistener_get_fd(pair->server->listener), (struct sockaddr *)&address, &length);
+	int fds[3];
+
+	for (int i = 0; i < 3; i++) {
+		fds[i] = socket(AF_INET, SOCK_STREAM, 0);
+		assert_int_equal(connect(fds[i], (struct sockaddr *)&address, length), 0);
+	}
+	evutil_make_socket_nonblocking(fds[2]);
+	char byte;
+
+	wait_for(pair, recv(fds[2], &byte, 1, 0) == 0); /* closed without a byte */
+	assert_int_equal(pair->server->connection_count, 2);
+	start_client(pair, fds[0], "callee");
+	wait_for(pair, pair->is_ready);
+	close(fds[1]);
+	close(fds[2]);
+	wait_for(pair, pair->server->connection_count == 1);
+	grpc_server_free(pair->server);
+	pair->server = NULL;
+	rate_limiter_free(options.limiter);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -206,6 +247,7 @@ int main(void)
 		TEST(an_old_connection_goes_when_its_calls_have_ended),
 		TEST(grace_is_limited),
 		TEST(a_request_that_does_not_come_is_given_up),
+		TEST(the_listener_keeps_to_its_rate_limit),
 	};
 
 	prepare_pair_tests();

@@ -406,7 +406,6 @@ int transport_start(struct event_base *base, const struct transport_options *opt
 	}
 	transport->references = 1;
 	transport->is_server = options->is_server;
-	transport->base = base;
 	transport->fd = options->fd;
 	transport->handlers = handlers;
 	transport->owner = owner;
