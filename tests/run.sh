@@ -44,10 +44,9 @@ add_closing_line() { # LOG STATUS NAME
 
 run_unit() { # BUILD LABEL
 	local test name log p f s status
-	for test in "$1"/tests/unit/test_*; do
-		[ -x "$test" ] || continue
-		case $test in *.d) continue ;; esac
-		name=$(basename "$test")
+	for test in tests/unit/test_*.c; do
+		name=$(basename "$test" .c)
+		test=$1/tests/unit/$name
 		log=$logs/$name.$2.log
 		CMOCKA_MESSAGE_OUTPUT=TAP timeout 300 "$test" >"$log" 2>&1
 		status=$?
