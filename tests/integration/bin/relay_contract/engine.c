@@ -233,7 +233,8 @@ static bool send_token(struct end *end)
 		return true;
 	while (end->token_sent < TOKEN_SIZE) {
 		size_t size = end->token_mode == TOKEN_BY_BYTES ? 1 : TOKEN_SIZE - end->token_sent;
-		size_t with = end->token_mode == TOKEN_WITH_DATA ? end->limit - end->sent : 0;
+		bool has_more = end->token_mode == TOKEN_WITH_DATA || end->token_mode == TOKEN_WITH_END;
+		size_t with = has_more ? end->limit - end->sent : 0;
 		if (with > 65536)
 			with = 65536;
 		struct iovec parts[2] = {
@@ -241,7 +242,8 @@ static bool send_token(struct end *end)
 			{ (void *)(uintptr_t)pattern_at(end->out_stream, end->sent), with },
 		};
 		struct msghdr message = { .msg_iov = parts, .msg_iovlen = with ? 2 : 1 };
-		ssize_t done = sendmsg(end->fd, &message, MSG_NOSIGNAL | (size == 1 ? MSG_EOR : 0));
+		int flags = size == 1 ? MSG_EOR : end->token_mode == TOKEN_WITH_END ? MSG_MORE : 0;
+		ssize_t done = sendmsg(end->fd, &message, MSG_NOSIGNAL | flags);
 		if (done < 0) {
 			if (errno != EAGAIN && errno != ENOTCONN)
 				end_fail(end, errno);

@@ -28,6 +28,7 @@ enum token_mode {
 	TOKEN_ALONE,     /* in one write */
 	TOKEN_BY_BYTES,  /* in 32 segments */
 	TOKEN_WITH_DATA, /* in one write with the first bytes of the stream */
+	TOKEN_WITH_END,  /* with the whole stream and its FIN in one segment: at most 30,000 bytes, FINISH_SHUTDOWN */
 	TOKEN_NONE,
 };
 

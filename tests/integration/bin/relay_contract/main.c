@@ -93,6 +93,59 @@ static void test_run(struct test *test)
 	engine_destroy(&test->engine);
 }
 
+/* What TCP had to do that costs time or means trouble, of the whole namespace. */
+struct tcp_trouble {
+	unsigned long long timeouts, memory_aborts, pruned;
+};
+
+static unsigned long long counter_value(const char *names, const char *values, const char *wanted)
+{
+	char name[64], value[32];
+	int name_length, value_length;
+
+	while (sscanf(names, "%63s%n", name, &name_length) == 1 && sscanf(values, "%31s%n", value, &value_length) == 1) {
+		if (!strcmp(name, wanted))
+			return strtoull(value, NULL, 10);
+		names += name_length;
+		values += value_length;
+	}
+	return 0;
+}
+
+static struct tcp_trouble tcp_trouble_read(void)
+{
+	struct tcp_trouble trouble = { 0 };
+	char *names = NULL, *values = NULL;
+	size_t sizes[2] = { 0 };
+	FILE *file = fopen("/proc/net/netstat", "re");
+
+	if (file && getline(&names, &sizes[0], file) > 0 && getline(&values, &sizes[1], file) > 0)
+		trouble = (struct tcp_trouble){
+			.timeouts = counter_value(names, values, "TCPTimeouts"),
+			.memory_aborts = counter_value(names, values, "TCPAbortOnMemory"),
+			.pruned = counter_value(names, values, "RcvPruned"),
+		};
+	if (file)
+		fclose(file);
+	free(names);
+	free(values);
+	return trouble;
+}
+
+static void print_trouble(const struct tcp_trouble *before)
+{
+	struct tcp_trouble now = tcp_trouble_read();
+
+	if (now.timeouts != before->timeouts)
+		printf("; %llu TCP timeouts", now.timeouts - before->timeouts);
+	if (now.memory_aborts != before->memory_aborts)
+		printf("; %llu aborts for memory", now.memory_aborts - before->memory_aborts);
+	if (now.pruned != before->pruned)
+		printf("; %llu receive buffers pruned", now.pruned - before->pruned);
+	printf("\n");
+	fflush(stdout);
+}
+
 static void run_case(const struct test_case *definition, enum plane plane, const struct selection *selection, unsigned counts[3])
 {
 	struct test test = {
@@ -100,21 +153,22 @@ static void run_case(const struct test_case *definition, enum plane plane, const
 		.seed = pattern_mix(selection->seed ^ plane), .tickets_at_once = 64,
 	};
 	uint64_t start_ms = clock_now_ms();
+	struct tcp_trouble before = tcp_trouble_read();
 
 	test_run(&test);
 	double seconds = (double)(clock_now_ms() - start_ms) / 1000;
 	if (*test.failure) {
 		counts[1]++;
-		printf("FAIL %s (%s) - %s (seed %llu, %.1f s)\n", definition->name, plane_name(plane), test.failure,
+		printf("FAIL %s (%s) - %s (seed %llu, %.1f s)", definition->name, plane_name(plane), test.failure,
 		       (unsigned long long)selection->seed, seconds);
 	} else if (*test.skipped) {
 		counts[2]++;
-		printf("skip %s (%s) - %s\n", definition->name, plane_name(plane), test.skipped);
+		printf("skip %s (%s) - %s", definition->name, plane_name(plane), test.skipped);
 	} else {
 		counts[0]++;
-		printf("ok   %s (%s) - %s%s%.1f s\n", definition->name, plane_name(plane), test.figures, *test.figures ? "; " : "", seconds);
+		printf("ok   %s (%s) - %s%s%.1f s", definition->name, plane_name(plane), test.figures, *test.figures ? "; " : "", seconds);
 	}
-	fflush(stdout);
+	print_trouble(&before);
 }
 
 static void list_cases(void)

@@ -101,14 +101,22 @@ void pair_abandon(struct pair *pair)
 
 /* ---- asking the host ---- */
 
+static bool pair_has_ports(const struct pair *pair, uint16_t one, uint16_t other)
+{
+	return pair && !pair->is_ended &&
+	       ((pair->ends[0].port == one && pair->ends[1].port == other) ||
+		(pair->ends[0].port == other && pair->ends[1].port == one));
+}
+
+/* A port may have come to a newer pair before the report of the older one is here. */
 static struct pair *pair_by_ports(struct test *test, uint16_t one, uint16_t other)
 {
-	struct pair *pair = test->by_port[one];
-
-	if (!pair || pair->is_ended)
-		return NULL;
-	return (pair->ends[0].port == one && pair->ends[1].port == other) ||
-	       (pair->ends[0].port == other && pair->ends[1].port == one) ? pair : NULL;
+	if (pair_has_ports(test->by_port[one], one, other))
+		return test->by_port[one];
+	for (size_t at = test->pair_count; at-- > 0;)
+		if (pair_has_ports(test->pairs[at], one, other))
+			return test->pairs[at];
+	return NULL;
 }
 
 /* The report's first direction becomes that from ends[0]. */

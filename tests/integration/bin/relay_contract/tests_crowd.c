@@ -104,7 +104,7 @@ static bool churn_is_over(void *context)
 	struct churn *churn = context;
 	struct test *test = churn->test;
 
-	if (test_poll_is_due(test, 2) && !pairs_poll_gates(test))
+	if (test_poll_is_due(test, 2) && (!pairs_poll_gates(test) || !pairs_poll_ended(test)))
 		return true;
 	for (size_t place = 0; place < WINDOW; place++) {
 		struct pair *pair = churn->active[place];

@@ -123,7 +123,7 @@ static bool reset_is_ready(const struct pair *pair)
 	case RESET_SECOND:
 		return ends[0].received > some && ends[1].received > some;
 	case RESET_STOPPED:
-		return ends[0].blocked && ends[0].sent > some;
+		return ends[0].blocked && ends[0].sent > 4 * TEST_BUFFER;
 	case RESET_HALF_CLOSED:
 		return ends[1].eof_seen && ends[0].received > some;
 	case RESET_UNREAD:
@@ -274,7 +274,7 @@ static bool parade_is_over(void *context)
 {
 	struct parade *parade = context;
 
-	if (test_poll_is_due(parade->test, 2) && !pairs_poll_gates(parade->test))
+	if (test_poll_is_due(parade->test, 2) && (!pairs_poll_gates(parade->test) || !pairs_poll_ended(parade->test)))
 		return true;
 	for (size_t place = 0; place < WINDOW; place++)
 		if (!parade_step(parade, place))

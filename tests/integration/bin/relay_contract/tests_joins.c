@@ -68,7 +68,7 @@ static bool rush_is_over(void *context)
 	struct rush *rush = context;
 	struct test *test = rush->test;
 
-	if (test_poll_is_due(test, 2) && !pairs_poll_gates(test))
+	if (test_poll_is_due(test, 2) && (!pairs_poll_gates(test) || !pairs_poll_ended(test)))
 		return true;
 	for (size_t place = 0; place < WINDOW; place++) {
 		struct pair *pair = rush->active[place];
@@ -119,8 +119,8 @@ static void early_fin(struct test *test)
 	for (size_t at = 0; at < count; at++) {
 		struct pair_plan plan = {
 			.flows = { { .total = 200000, .finish = FINISH_SHUTDOWN, .holds = true },
-				   { .total = at % 2 ? 50000 : 0, .finish = FINISH_SHUTDOWN } },
-			.second_comes_later = true,
+				   { .total = at % 2 ? 20000 : 0, .finish = FINISH_SHUTDOWN } },
+			.second_comes_later = true, .token_modes = { TOKEN_ALONE, TOKEN_WITH_END },
 		};
 		struct pair *pair = pair_open(test, &plan);
 		if (!pair || !tokens_wait_waiting(test, 1) || !pair_connect_second(pair))
