@@ -54,7 +54,7 @@ struct side {
 	bool ended;                  /* FIN was passed on to the other side */
 	bool drained;                /* gate closed: all redirected bytes stand in the target's TCP queue */
 	bool moving;                 /* gate closed: in flight fell to half the credit */
-	bool unlocked;               /* plain: the kernel tunes the target's send buffer */
+	uint8_t locks;               /* of this side's socket: buffers that the kernel does not tune */
 	bool receive_fixed;          /* the receive buffer can be no larger */
 	bool pressed;                /* its credit or its pile ran full since it was last raised */
 	uint32_t hold_offset, hold_length;

@@ -47,9 +47,10 @@ static void share_memory(struct relay *relay)
 
 	relay->send_buffer_bytes = memory / 4;
 	relay->receive_buffer_bytes = memory / 16 * 3;
+	relay->has_buffer_locks = fd >= 0 && !setsockopt(fd, SOL_SOCKET, SO_BUF_LOCK, &none, sizeof none);
 	relay->tunes_receive_buffers = read_limit("/proc/sys/net/ipv4/tcp_rmem") <= relay->receive_buffer_bytes;
-	relay->unlocks_buffers = fd >= 0 && !setsockopt(fd, SOL_SOCKET, SO_BUF_LOCK, &none, sizeof none) &&
-				 read_limit("/proc/sys/net/ipv4/tcp_wmem") <= relay->send_buffer_bytes;
+	relay->tunes_send_buffers = relay->has_buffer_locks &&
+				    read_limit("/proc/sys/net/ipv4/tcp_wmem") <= relay->send_buffer_bytes;
 	if (fd >= 0)
 		close(fd);
 }
@@ -172,7 +173,7 @@ int relay_prepare_listener(const struct relay *relay, int fd)
 		if (setsockopt(fd, switches[i].level, switches[i].option, &one, sizeof one))
 			return -errno;
 	/* Receive buffers, and the send buffers of plain pairs, are lent (buffers.c). */
-	if (relay->object || !relay->unlocks_buffers)
+	if (relay->object || !relay->tunes_send_buffers)
 		error = set_send_buffer(fd, relay->send_buffer_bytes);
 	return error;
 }

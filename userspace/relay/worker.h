@@ -66,8 +66,9 @@ struct relay {
 	bool grace_runs;
 	struct credit_budget budget;
 	uint64_t send_buffer_bytes, receive_buffer_bytes; /* shares of pair_memory_bytes, real (doubled) sizes */
-	bool tunes_receive_buffers; /* the kernel, within the share */
-	bool unlocks_buffers; /* SO_BUF_LOCK works: plain pairs begin with small send buffers */
+	bool has_buffer_locks;      /* SO_BUF_LOCK works */
+	bool tunes_receive_buffers; /* the kernel's own tuning stays within the share */
+	bool tunes_send_buffers;    /* same, and it can be switched on for plain pairs */
 	atomic_uint pairs_live;
 	atomic_bool refuses;
 	_Atomic uint64_t next_id;
