@@ -26,6 +26,8 @@ const struct peer_identity *peer_identities_find(const struct peer_identities *i
  * `failure` NULL the receiver owns what `identities` holds (at least one). */
 typedef void (*identified)(struct peer_identities *identities, const char *failure, void *context);
 
+/* `certificate` stays valid until the answer. The connection may die meanwhile;
+ * the answer is to be given all the same. */
 struct identifier {
 	void (*identify)(void *owner, const struct certificate_identity *certificate, identified done, void *context);
 	void *owner;
