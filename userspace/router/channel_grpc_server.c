@@ -81,7 +81,7 @@ static void call_came(struct grpc_call *call, void *context)
 	const struct peer_identities *identities = grpc_call_identities(call);
 	const struct peer_identity *identity = peer_identities_find(identities, request->client_name);
 	if (!identity) {
-		log_info("call %s of a peer known as %s refused: no matching client", request->id ? request->id : "?",
+		log_info("call %.200s of a peer known as %s refused: no matching client", request->id ? request->id : "?",
 			 identities->count ? identities->items[0].name : "?");
 		grpc_call_fail(call, GRPC_STATUS_UNKNOWN, "no matching client");
 		return;
@@ -196,7 +196,7 @@ static bool server_take_connection(struct channel *channel, const struct connect
 	if (strcmp(request->channel, channel->class->type) != 0 || !own->server)
 		return false;
 	if (!endpoint_is_allowed(own, request->endpoint)) {
-		log_warning("connection request to %s refused: not among the allowed relay endpoints",
+		log_warning("connection request to %.200s refused: not among the allowed relay endpoints",
 			    request->endpoint);
 		done("the endpoint is not allowed here", context);
 		return true;

@@ -26,6 +26,7 @@
 #include <string.h>
 
 #define TRANSIT_BUCKETS 1024
+#define LOGGED_MAX 512 /* characters of a text that came from a peer */
 #define CODE_FORBIDDEN 403
 #define CODE_CHANNEL 500
 
@@ -157,7 +158,7 @@ static void call_end(struct router_call *call, const char *failure, const struct
 {
 	const char *reason = failure ? failure : response && response->has_error ? response->message : NULL;
 	if (reason)
-		log_info("call %s by %s failed: %s", call->request.id, call->caller, reason);
+		log_info("call %.*s by %s failed: %.*s", LOGGED_MAX, call->request.id, call->caller, LOGGED_MAX, reason);
 
 	struct router_outcome outcome = { .failure = failure, .response = failure ? NULL : response };
 	call->done(&outcome, call->context);
@@ -341,7 +342,8 @@ static void call_directory_ready(const char *failure, void *context)
 static void refuse_at_once(const struct hyper_request *request, const char *caller, const char *failure,
 			   router_done done, void *context)
 {
-	log_info("call %s by %s failed: %s", request->id ? request->id : "?", caller && *caller ? caller : "?", failure);
+	log_info("call %.*s by %s failed: %.*s", LOGGED_MAX, request->id ? request->id : "?",
+		 caller && *caller ? caller : "?", LOGGED_MAX, failure);
 	struct router_outcome outcome = { .failure = failure };
 	done(&outcome, context);
 }
