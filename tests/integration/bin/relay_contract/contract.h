@@ -33,6 +33,7 @@ struct test {
 	enum plane plane;
 	unsigned divisor; /* of every size; 1: as the contract says */
 	bool is_full;     /* the longest durations too */
+	unsigned patience; /* factor of every deadline: emulated machines are slow */
 	uint64_t seed;
 
 	struct host host;

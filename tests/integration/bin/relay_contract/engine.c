@@ -378,10 +378,9 @@ static bool end_is_due(const struct end *end, uint64_t now_ns)
 	return (wants_send(end) && end->out_pace.next_ns <= now_ns) || (wants_receive(end) && end->in_pace.next_ns <= now_ns);
 }
 
-static void engine_round(struct engine *engine)
+static void engine_round(struct engine *engine, uint64_t wait_ns)
 {
 	struct epoll_event events[ROUND_EVENTS];
-	uint64_t wait_ns = WAIT_MAX_NS;
 
 	engine->now_ns = clock_now_ns();
 	for (size_t at = 0; at < engine->timed_count; at++) {
@@ -413,8 +412,9 @@ bool engine_run(struct engine *engine, bool (*condition)(void *context), void *c
 	for (;;) {
 		if (condition(context))
 			return true;
-		engine_round(engine);
-		if (clock_now_ns() > deadline_ns)
+		uint64_t now_ns = clock_now_ns(), left_ns = deadline_ns > now_ns ? deadline_ns - now_ns : 0;
+		engine_round(engine, left_ns < WAIT_MAX_NS ? left_ns : WAIT_MAX_NS);
+		if (clock_now_ns() >= deadline_ns)
 			return condition(context);
 	}
 }

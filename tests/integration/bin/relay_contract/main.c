@@ -3,7 +3,7 @@
  * resets that stay resets; exact counters), held against each data plane:
  *
  *   relay_contract [--plane sockmap|splice|copy|all] [--small | --scale N | --full]
- *                  [--test NAME]... [--seed N] [--list]
+ *                  [--test NAME]... [--seed N] [--patience N] [--list]
  *
  * Everything runs in a network namespace of its own, so ports and counters are private.
  * Each test on each plane has a relay_host process of its own and prints one line. */
@@ -30,7 +30,7 @@ struct selection {
 	unsigned planes; /* enum case_planes */
 	const char *names[32];
 	size_t name_count;
-	unsigned divisor;
+	unsigned divisor, patience;
 	bool is_full;
 	uint64_t seed;
 };
@@ -149,7 +149,7 @@ static void print_trouble(const struct tcp_trouble *before)
 static void run_case(const struct test_case *definition, enum plane plane, const struct selection *selection, unsigned counts[3])
 {
 	struct test test = {
-		.definition = definition, .plane = plane, .divisor = selection->divisor, .is_full = selection->is_full,
+		.definition = definition, .plane = plane, .divisor = selection->divisor, .is_full = selection->is_full, .patience = selection->patience,
 		.seed = pattern_mix(selection->seed ^ plane), .tickets_at_once = 64,
 	};
 	uint64_t start_ms = clock_now_ms();
@@ -211,7 +211,7 @@ static void enter_namespace(void)
 static int usage(void)
 {
 	fprintf(stderr, "usage: relay_contract [--plane sockmap|splice|copy|all] [--small | --scale N | --full]\n"
-			"                      [--test NAME]... [--seed N] [--list]\n");
+			"                      [--test NAME]... [--seed N] [--patience N] [--list]\n");
 	return 2;
 }
 
@@ -247,6 +247,9 @@ static bool parse_arguments(int argc, char **argv, struct selection *selection)
 		} else if (!strcmp(word, "--scale") && atoi(value) > 0) {
 			selection->divisor = (unsigned)atoi(value);
 			at++;
+		} else if (!strcmp(word, "--patience") && atoi(value) > 0) {
+			selection->patience = (unsigned)atoi(value);
+			at++;
 		} else if (!strcmp(word, "--seed")) {
 			selection->seed = strtoull(value, NULL, 0);
 			at++;
@@ -278,7 +281,7 @@ static bool names_are_known(const struct selection *selection)
 int main(int argc, char **argv)
 {
 	static const enum plane order[] = { PLANE_SOCKMAP, PLANE_SPLICE, PLANE_COPY };
-	struct selection selection = { .planes = ON_ALL, .divisor = 1 };
+	struct selection selection = { .planes = ON_ALL, .divisor = 1, .patience = 1 };
 	struct rlimit files;
 	unsigned counts[3] = { 0 };
 

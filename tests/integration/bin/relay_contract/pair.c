@@ -300,6 +300,15 @@ bool pairs_warm_up(struct test *test, unsigned deadline_ms)
 
 /* ---- judging ---- */
 
+uint64_t report_closings(const struct direction_report *report)
+{
+	uint64_t sum = 0;
+
+	for (int reason = 0; reason < CLOSING_COUNT; reason++)
+		sum += report->closings[reason];
+	return sum;
+}
+
 const char *pair_text(const struct pair *pair, char *text, size_t size)
 {
 	const struct end *a = &pair->ends[0], *b = &pair->ends[1];
@@ -319,15 +328,6 @@ const char *pair_text(const struct pair *pair, char *text, size_t size)
 		 d[0].spilled_bytes, d[1].spilled_bytes, d[0].in_flight_bytes, d[1].in_flight_bytes, d[0].credit_bytes,
 		 d[1].credit_bytes, *pair->report.detail ? " (" : "", pair->report.detail, *pair->report.detail ? ")" : "");
 	return text;
-}
-
-uint64_t report_closings(const struct direction_report *report)
-{
-	uint64_t sum = 0;
-
-	for (int reason = 0; reason < CLOSING_COUNT; reason++)
-		sum += report->closings[reason];
-	return sum;
 }
 
 static bool pair_fail(struct pair *pair, const char *what)
@@ -388,6 +388,9 @@ bool pair_check_redirected(struct pair *pair)
 			return pair_fail(pair, "more redirected and spilled than delivered");
 		if (report->bytes && !report->packets)
 			return pair_fail(pair, "no packets counted");
+		/* A gate begins closed: it was opened as often as it was closed, or once more. */
+		if (pair->test->plane == PLANE_SOCKMAP && report->openings - report_closings(report) > 1)
+			return pair_fail(pair, "openings and closings do not go together");
 	}
 	return true;
 }

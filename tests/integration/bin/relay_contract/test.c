@@ -87,6 +87,7 @@ bool test_wait(struct test *test, bool (*condition)(void *context), void *contex
 {
 	char text[480] = "";
 
+	deadline_ms *= test->patience;
 	if (engine_run(&test->engine, condition, context, deadline_ms))
 		return true;
 	pairs_poll_reports(test);

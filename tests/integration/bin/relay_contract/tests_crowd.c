@@ -139,7 +139,7 @@ static bool record_came_late(void *context)
 static void churn(struct test *test)
 {
 	struct host_settings settings = { .max_pairs = SLOTS, .late_record_every = 2, .workers = 2 };
-	struct churn churn = { .test = test, .count = test_size(test, 3000, 200) };
+	struct churn churn = { .test = test, .count = test_size(test, test->is_full ? 30000 : 3000, 200) };
 	struct relay_totals totals;
 
 	test->expects_unhappy = true;

@@ -305,7 +305,7 @@ static bool parade_check(struct parade *parade)
 
 static void parade_run(struct test *test, struct parade *parade)
 {
-	struct host_settings settings = { 0 };
+	struct host_settings settings = { .workers = 2 };
 
 	if (!test_start_host(test, &settings))
 		return;

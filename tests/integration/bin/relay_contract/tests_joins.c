@@ -141,10 +141,11 @@ static void early_fin(struct test *test)
 static void idle_then_used(struct test *test)
 {
 	/* Every timeout of the joining phase is over many times before the first byte. */
-	struct host_settings settings = { .accept_timeout_ms = test->is_full ? 0 : 500, .token_timeout_ms = test->is_full ? 0 : 500 };
+	unsigned timeout_ms = test->is_full ? 0 : 500 * test->patience;
+	struct host_settings settings = { .accept_timeout_ms = timeout_ms, .token_timeout_ms = timeout_ms };
 	struct pair_plan plan = { .flows = { { .total = MB, .finish = FINISH_SHUTDOWN, .holds = true },
 					     { .total = MB, .finish = FINISH_SHUTDOWN, .holds = true } } };
-	unsigned idle_ms = test->is_full ? 30000 : 3000;
+	unsigned idle_ms = test->is_full ? 30000 : 3000 * test->patience;
 
 	if (!test_start_host(test, &settings))
 		return;

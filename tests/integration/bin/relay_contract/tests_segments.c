@@ -63,6 +63,10 @@ static void single_bytes(struct test *test)
 			goto out;
 	}
 	segments_finish(pair, "reading", growth, seconds);
+	const struct direction_report *d = &pair->report.directions[0];
+	if (!test_failed(test) && test->plane == PLANE_SOCKMAP && d->packets * 2 < d->redirected_bytes)
+		test_fail(test, "%llu one-byte segments were counted as %llu packets", (unsigned long long)d->redirected_bytes,
+			  (unsigned long long)d->packets);
 out:
 	memory_watch_stop(memory);
 }

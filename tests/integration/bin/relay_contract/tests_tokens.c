@@ -177,7 +177,8 @@ static bool first_leaves(struct test *test, bool resets, uint64_t number)
 
 static void refused_tokens(struct test *test)
 {
-	struct host_settings settings = { .accept_timeout_ms = SHORT_TIMEOUT_MS, .token_timeout_ms = SHORT_TIMEOUT_MS };
+	struct host_settings settings = { .accept_timeout_ms = SHORT_TIMEOUT_MS * test->patience,
+					  .token_timeout_ms = SHORT_TIMEOUT_MS * test->patience };
 
 	test->tickets_at_once = 1;
 	if (!test_start_host(test, &settings))
