@@ -131,6 +131,8 @@ static void wait_for_reader(struct side *side, int64_t flight)
 	}
 	if (wait < TICK_LEAST_NS)
 		wait = TICK_LEAST_NS;
+	if (wait < TICK_COARSE_NS)
+		buffers_look(side);
 	side->flown = flight;
 	side->flown_at_ns = now;
 	side->since_ns = 0;

@@ -158,6 +158,7 @@ void copy_keep(struct side *side, const char *bytes, size_t size); /* after copy
 
 void buffers_begin(struct side *side);
 void buffers_note_moved(struct side *side); /* now and then while bytes move */
+void buffers_look(struct side *side);       /* while a sender fills the receive buffer */
 void buffers_sweep(struct side *side);
 
 /* ---- ends.c ---- */
