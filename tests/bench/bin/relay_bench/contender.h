@@ -29,6 +29,7 @@ struct contender {
 	uint16_t port; /* to dial */
 	json_t *tokens; /* issued, not yet used */
 	size_t tokens_used;
+	uint64_t tokens_until_ns;
 	char error[200]; /* "" fine */
 };
 

@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 #define WAIT_TIMEOUT_MS 20000
-#define TICKET_SECONDS 120
+#define TICKET_SECONDS 60
 
 static json_t *host_ask(struct contender *contender, json_t *command)
 {
@@ -112,16 +112,28 @@ void host_stop(struct contender *contender)
 	json_decref(contender->tokens);
 }
 
+/* Those that will soon expire are left to do so. */
+static void drop_old_tokens(struct contender *contender)
+{
+	if (sample_now_ns() < contender->tokens_until_ns)
+		return;
+	json_array_clear(contender->tokens);
+	contender->tokens_used = 0;
+	contender->tokens_until_ns = sample_now_ns() + TICKET_SECONDS * 1000000000ull / 2;
+}
+
 bool contender_stock_tokens(struct contender *contender, size_t count)
 {
-	if (contender->kind != CONTENDER_OURS || json_array_size(contender->tokens) - contender->tokens_used >= count)
+	if (contender->kind != CONTENDER_OURS)
 		return true;
-	json_t *answer = host_ask(contender, json_pack("{s:s, s:I}", "do", "tickets", "count", (json_int_t)count));
-	json_decref(contender->tokens);
-	contender->tokens = json_incref(json_object_get(answer, "tokens"));
-	contender->tokens_used = 0;
+	drop_old_tokens(contender);
+	size_t left = json_array_size(contender->tokens) - contender->tokens_used;
+	if (left >= count)
+		return true;
+	json_t *answer = host_ask(contender, json_pack("{s:s, s:I}", "do", "tickets", "count", (json_int_t)(count - left)));
+	bool fine = !json_array_extend(contender->tokens, json_object_get(answer, "tokens"));
 	json_decref(answer);
-	return contender->tokens;
+	return fine;
 }
 
 bool contender_token(struct contender *contender, uint8_t token[32])

@@ -16,7 +16,7 @@
 
 #define THREADS 2
 #define TOKEN_SIZE 32
-#define STOCK_A_SECOND 25000
+#define STOCK_A_SECOND 20000
 #define WARM_UP_S 0.2
 #define QUIET_MS 5000
 #define FIRST_ADDRESS 0x7f000002u /* 127.0.0.2 */
