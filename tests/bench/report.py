@@ -140,8 +140,9 @@ def version_of(*command):
 def machine_facts():
     model = re.search(r"model name\s*: (.*)", pathlib.Path("/proc/cpuinfo").read_text())
     memory = int(re.search(r"MemTotal:\s*(\d+)", pathlib.Path("/proc/meminfo").read_text()).group(1))
+    congestion = pathlib.Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip()
     return (f"{os.cpu_count()} processors ({model.group(1) if model else platform.machine()}), {memory / 1048576:.0f} GB, "
-            f"Linux {platform.release()}, HAProxy {version_of('haproxy', '-v')}, socat {version_of('socat', '-V')}")
+            f"Linux {platform.release()}, {congestion} as congestion control, HAProxy {version_of('haproxy', '-v')}, socat {version_of('socat', '-V')}")
 
 
 def render(heads, rows, markdown):
