@@ -59,9 +59,12 @@ static inline struct relay_settings rig_settings(unsigned planes)
 	};
 }
 
+static void (*rig_thread_started)(void *context);
+
 static inline void rig_open_with(struct rig *rig, const struct relay_settings *settings, int family)
 {
-	struct relay_options options = { .settings = *settings, .ended = rig_on_end, .context = rig };
+	struct relay_options options = { .settings = *settings, .ended = rig_on_end,
+					 .thread_started = rig_thread_started, .context = rig };
 	struct sockaddr_in *four = (struct sockaddr_in *)&rig->address;
 
 	memset(rig, 0, sizeof *rig);

@@ -4,6 +4,8 @@
 #include "relay/faults.h"
 #include "relay_rig.h"
 
+#include <linux/capability.h>
+#include <sys/syscall.h>
 #include <time.h>
 
 static void open_rig(struct rig *rig, unsigned planes, uint64_t max_pairs, unsigned stall_ms, unsigned stop_ms)
@@ -134,6 +136,41 @@ static void a_stalled_pair_ends_with_its_own_outcome(void **state)
 		}
 		rig_close(&rig);
 	}
+}
+
+static void drop_capabilities(void *context)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct none[2] = { { 0 } };
+
+	(void)context;
+	assert_int_equal(syscall(SYS_capset, &header, none), 0);
+}
+
+static void pairs_are_joined_without_capabilities(void **state)
+{
+	struct rig rig;
+	struct rig_ends ends;
+	struct relay_settings settings = rig_settings(PLANE_MASK_ALL);
+	char got[8];
+
+	(void)state;
+	rig_thread_started = drop_capabilities;
+	rig_open_with(&rig, &settings, AF_INET);
+	rig_thread_started = NULL;
+	if (!has_sockmap(&rig))
+		skip();
+	rig_join(&rig, 0, &ends);
+	rig_wait_pair(&rig, ends.id, rig_is_open);
+	assert_true(rig_send_all(ends.client[0], "free", 4));
+	assert_true(rig_receive_all(ends.client[1], got, 4));
+	close(ends.client[0]);
+	close(ends.client[1]);
+	struct pair_report report = rig_wait_end(&rig, ends.id);
+	assert_int_equal(report.outcome, OUTCOME_HAPPY);
+	assert_int_equal(report.plane, PLANE_SOCKMAP);
+	assert_int_equal(report.directions[0].redirected_bytes, 4);
+	rig_close(&rig);
 }
 
 /* ---- reports ---- */
@@ -328,6 +365,7 @@ int main(void)
 		cmocka_unit_test(pairs_beyond_the_limit_are_reset),
 		cmocka_unit_test(a_stop_waits_for_pairs_and_then_resets_them),
 		cmocka_unit_test(a_stalled_pair_ends_with_its_own_outcome),
+		cmocka_unit_test(pairs_are_joined_without_capabilities),
 		cmocka_unit_test(all_pairs_are_visited_once),
 		cmocka_unit_test(reports_are_taken_while_bytes_move),
 		cmocka_unit_test(lost_announcements_are_found),

@@ -235,6 +235,8 @@ static void wait_after_empty(struct side *side)
 	side->since_ns = 0;
 	if (try_open(side) && !side->ending)
 		return side_wait_for(side, WAIT_NOTHING, 0);
+	if (side->ending) /* FIN is there, or the program has not run on it yet */
+		return pump_wait_tick(side, WAIT_READABLE);
 	/* The target's memory, or packets that came this moment. */
 	acked = tcp_acked(side_other(side)->watch.fd);
 	if (acked != side->seen && side->tick_ns > TICK_MOST_NS)

@@ -26,6 +26,7 @@
 
 /* Pairs of slots beyond max_pairs, for those that wait for a grace period. */
 #define SLOTS_SPARE(pairs) ((pairs) / 4 + 256)
+#define PAIRS_MOST (1u << 20) /* on the sockmap plane */
 
 static uint64_t read_limit(const char *path)
 {
@@ -71,6 +72,8 @@ static void *run_grace(void *argument)
 {
 	struct relay *relay = argument;
 
+	if (relay->options.thread_started)
+		relay->options.thread_started(relay->options.context);
 	while (slots_wait_for_retired(&relay->slots)) {
 		slots_begin_grace(&relay->slots);
 		wait_for_grace();
@@ -86,6 +89,8 @@ static int start_sockmap(struct relay *relay)
 	sigset_t all, before;
 	int error;
 
+	if (pairs > PAIRS_MOST)
+		pairs = PAIRS_MOST;
 	pairs += SLOTS_SPARE(pairs);
 	error = gate_object_open(&gate_image, (uint32_t)pairs * 2, relay->worker_count, &relay->object, reason, sizeof reason);
 	if (error) {

@@ -91,6 +91,10 @@ struct relay_options {
 	struct relay_settings settings;
 	/* From the pair's worker thread, after both sockets are closed. May be NULL. */
 	void (*ended)(const struct pair_report *report, void *context);
+	/* First thing on each thread of the relay, when all that needs privileges is
+	 * done: capabilities belong to a thread, and this is where they are dropped.
+	 * May be NULL. */
+	void (*thread_started)(void *context);
 	void *context;
 };
 
@@ -119,7 +123,8 @@ struct relay_party {
  * (-EMFILE: no pair slot left), after resetting both. */
 int relay_join(struct relay *relay, unsigned worker, const struct relay_party parties[2], uint64_t *pair_id);
 
-/* From any thread: a consistent copy of each live pair. */
+/* From any thread: a consistent copy of each live pair, in order of ids for each
+ * worker. Waits for the workers: hold no lock that `ended` takes. */
 void relay_visit_pairs(struct relay *relay, void (*visit)(const struct pair_report *report, void *context), void *context);
 int relay_find_pair(struct relay *relay, uint64_t id, struct pair_report *report); /* 0 or -ENOENT */
 void relay_totals(struct relay *relay, struct relay_totals *totals);

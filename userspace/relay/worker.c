@@ -218,8 +218,12 @@ static void on_stop(struct loop_message *message)
 static void *run(void *argument)
 {
 	struct worker *worker = argument;
-	int error = loop_run(worker->loop);
+	const struct relay_options *options = &worker->relay->options;
+	int error;
 
+	if (options->thread_started)
+		options->thread_started(options->context);
+	error = loop_run(worker->loop);
 	if (error)
 		log_error("relay worker %u: event loop: %s", worker->number, strerror(-error));
 	pthread_mutex_lock(&worker->life);
