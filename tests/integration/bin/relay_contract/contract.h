@@ -88,6 +88,6 @@ struct memory_watch *memory_watch_start(void);
 uint64_t memory_watch_growth(struct memory_watch *watch);
 void memory_watch_stop(struct memory_watch *watch);
 /* Runs the engine for windows of `window_ms` until in one of them the growth is at most `bound`.
- * Other programs use memory too: only what is there in each of three windows is the relay's.
+ * Other programs use memory too: only what is there in each of four windows is the relay's.
  * Fails the test. `growth` gets that of the last window. */
 bool test_check_memory(struct test *test, struct memory_watch *watch, uint64_t bound, unsigned window_ms, uint64_t *growth);

@@ -73,6 +73,7 @@ static char *settings_text(const struct host_settings *settings)
 		{ "late_record_every", settings->late_record_every },
 		{ "lose_packet_every", settings->lose_packet_every },
 		{ "no_trim", settings->no_trim },
+		{ "both_families", settings->both_families },
 	};
 
 	for (size_t at = 0; at < sizeof numbers / sizeof *numbers; at++)

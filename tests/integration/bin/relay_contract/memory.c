@@ -15,7 +15,7 @@
 #include <string.h>
 
 #define SAMPLE_MS 100
-#define WINDOWS 3
+#define WINDOWS 4
 
 struct memory_sample {
 	uint64_t available, of_processes;

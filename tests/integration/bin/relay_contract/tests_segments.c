@@ -6,6 +6,10 @@
 
 #include "base/instant.h"
 
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+
 #define PAUSE_AFTER 1000
 
 static struct pair *segments_open(struct test *test)
@@ -93,7 +97,35 @@ out:
 	memory_watch_stop(memory);
 }
 
+/* Urgent bytes are bytes of the stream like all others. */
+static void urgent_bytes(struct test *test)
+{
+	struct host_settings settings = { 0 };
+	struct pair_plan plan = { .flows = { { .total = FOREVER, .limit = PAUSE_AFTER }, { .total = FOREVER, .limit = PAUSE_AFTER } } };
+
+	if (!test_start_host(test, &settings))
+		return;
+	struct pair *pair = pair_open(test, &plan);
+	if (!pair || !pairs_warm_up(test, 5000))
+		return;
+	struct end *from = &pair->ends[0];
+	for (int round = 0; round < 50; round++) {
+		require(test, send(from->fd, pattern_at(from->out_stream, from->sent), 1, MSG_OOB | MSG_DONTWAIT) == 1, "send: %s", strerror(errno));
+		from->sent++;
+		pair_release(pair, 0, from->sent + engine_random_between(&test->engine, 1, 5000));
+		/* Sometimes the urgent byte has bytes behind it at once, sometimes it stands alone. */
+		if (round & 1 && !pairs_wait_received(test, 5000))
+			return;
+	}
+	pair_cut(pair, 0, FINISH_SHUTDOWN);
+	pair_cut(pair, 1, FINISH_SHUTDOWN);
+	if (!pairs_wait_through(test, 5000) || !pairs_wait_ended(test, 5000) || !pairs_check_happy(test) || !pair_check_redirected(pair))
+		return;
+	test_note(test, "50 among %llu bytes", (unsigned long long)from->sent);
+}
+
 const struct test_case segment_cases[] = {
+	{ "urgent-bytes", "urgent bytes among others", ON_ALL, urgent_bytes },
 	{ "single-bytes", "one-byte segments at full speed; memory is bounded", ON_ALL, single_bytes },
 	{ "single-bytes-stopped", "one-byte segments at full speed against a stopped reader", ON_ALL, single_bytes_stopped },
 	{ 0 },

@@ -104,6 +104,13 @@ static double busy_rate(struct test *test)
 	return (double)(after - before) * 1000 / (double)(clock_now_ns() - start_ns);
 }
 
+static bool both_ends_failed(void *context)
+{
+	const struct pair *pair = context;
+
+	return (pair->ends[0].error || pair->ends[0].eof_seen) && (pair->ends[1].error || pair->ends[1].eof_seen);
+}
+
 static bool open_pairs(struct test *test, size_t count, const struct pair_plan *plan)
 {
 	for (size_t at = 0; at < count; at++)
@@ -200,7 +207,40 @@ static void thousand_stopped(struct test *test)
 	}
 }
 
+/* With a stall limit a pair whose reader has stopped is reset, one that is silent is not. */
+static void stall_limit(struct test *test)
+{
+	struct host_settings settings = { .stall_limit_ms = 500 * test->patience };
+	struct pair_plan plan = {
+		.flows = { { .total = FOREVER, .limit = PAUSE_AFTER }, { .total = FOREVER, .limit = PAUSE_AFTER } },
+		.send_buffer = TEST_BUFFER, .receive_buffer = TEST_BUFFER,
+	};
+	char text[480];
+
+	test->expects_unhappy = true;
+	if (!test_start_host(test, &settings) || !open_pairs(test, 2, &plan) || !pairs_warm_up(test, 5000))
+		return;
+	struct pair *silent = test->pairs[0], *stopped = test->pairs[1];
+	uint64_t start_ms = clock_now_ms();
+	pair_stop_reader(stopped, 0, true);
+	pair_release(stopped, 0, FOREVER);
+	if (!test_wait(test, both_ends_failed, stopped, 10000, "a reset of the stalled pair") || !pair_check_reset(stopped, 0) ||
+	    !pair_check_reset(stopped, 1))
+		return;
+	test_note(test, "reset after %.1f s", (double)(clock_now_ms() - start_ms) / 1000);
+	if (!pair_check_bytes(silent))
+		return;
+	pair_release(silent, 0, FOREVER);
+	engine_run_for(&test->engine, 100);
+	pair_cut(silent, 0, FINISH_SHUTDOWN);
+	pair_cut(silent, 1, FINISH_SHUTDOWN);
+	if (!pairs_wait_through(test, 5000) || !pairs_wait_ended(test, 5000) || !pair_check_happy(silent))
+		return;
+	require(test, stopped->report.outcome == OUTCOME_STALLED, "the outcome is not stalled: %s", pair_text(stopped, text, sizeof text));
+}
+
 const struct test_case stopped_cases[] = {
+	{ "stall-limit", "a stopped reader is reset after the stall limit, a silent pair is not", ON_ALL, stall_limit },
 	{ "thousand-stopped", "1,000 stopped readers; ten other pairs keep 70 % of their rate", ON_ALL, thousand_stopped },
 	{ "stopped-reader", "a reader stops for 30 s (5 minutes at full size) and goes on", ON_ALL, stopped_reader },
 	{ 0 },
