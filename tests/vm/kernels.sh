@@ -10,6 +10,7 @@
 # Kernels that were unpacked once serve without the network; which one a role means is
 # asked again after a week, or with --refresh.
 set -u
+export PATH="$PATH:/usr/sbin:/sbin" LC_ALL=C
 top=$(CDPATH= cd -- "$(dirname -- "$0")/../.." && pwd)
 state=$top/build/vm/apt
 kernels=$top/build/vm/kernels
