@@ -60,7 +60,7 @@ static void slow_reader(struct test *test)
 	if (!pair || !pairs_warm_up(test, 5000))
 		goto out;
 	pair_release(pair, 0, FOREVER);
-	if (!test_check_memory(test, memory, PAIR_MEMORY + MEMORY_SLACK, test->is_full ? 60000 : 10000, &growth))
+	if (!test_check_memory(test, memory, PAIR_MEMORY + MEMORY_SLACK, test->is_full ? 60000 : (unsigned)test_size(test, 10000, 2000), &growth))
 		goto out;
 	uint64_t held = pair->ends[0].sent - pair->ends[1].received;
 	if (held > PAIR_MEMORY + 4 * TEST_BUFFER) {
