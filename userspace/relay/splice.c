@@ -5,7 +5,7 @@
  * A direction borrows a pipe of the worker's stock when there is something to
  * read and gives it back when it is empty; while the pipe holds bytes, nothing
  * more is read. When the stock is used up, the direction copies for that turn
- * and the pair says so. Own buffer and pipe are never filled both, so bytes keep
+ * and the pair says so; after urgent data it copies for good. Own buffer and pipe are never filled both, so bytes keep
  * their order. Worker's thread only. */
 #include "relay/worker.h"
 
@@ -59,6 +59,11 @@ void splice_pump(struct side *side)
 	for (unsigned round = 0; round < ROUNDS_PER_TURN; round++) {
 		ssize_t size;
 
+		if (side->urgent) {
+			release(side);
+			pair->plane_reason = REASON_URGENT;
+			return copy_pump(side);
+		}
 		if (!side->pipe)
 			side->pipe = worker_take_pipe(worker);
 		if (!side->pipe) {
@@ -71,8 +76,8 @@ void splice_pump(struct side *side)
 			int error = errno;
 
 			release(side);
-			if (size == 0)
-				return ends_stream(side);
+			if (size == 0) /* the end, or an urgent mark with FIN behind it: recv knows */
+				return copy_pump(side);
 			if (error != EAGAIN && error != EINTR)
 				return pair_fail(side, error, "splice from it");
 			return side_wait_for(side, WAIT_READABLE, 0);
