@@ -6,6 +6,7 @@
 #include "base/instant.h"
 #include "base/log.h"
 #include "grpc/client.h"
+#include "grpc/linger.h"
 #include "grpc/server.h"
 
 #include <errno.h>
@@ -341,6 +342,7 @@ static int teardown(void **state)
 	json_decref(pair->reverse_result);
 	SSL_CTX_free(pair->server_tls);
 	SSL_CTX_free(pair->client_tls);
+	linger_end_all(pair->base);
 	event_base_free(pair->base);
 	free(pair);
 	return 0;

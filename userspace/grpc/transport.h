@@ -42,6 +42,7 @@ struct transport {
 	bool is_closed;      /* no frame is read, written or queued any more */
 	bool is_in_session;  /* inside of nghttp2 */
 	bool is_keepalive_on, is_turn_due, is_saying_goodbye, is_goodbye_said, was_goaway_received, was_data_sent;
+	struct event_base *base;
 	int fd;
 	SSL *ssl;
 	nghttp2_session *session;

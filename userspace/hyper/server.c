@@ -8,13 +8,14 @@
  * the program with status 1.
  *
  * Stopping: listeners first, then up to 5 s for open calls, then everything that
- * is left fails and goes. */
+ * is left fails and goes, and connections get the seconds that a clean end needs. */
 #include "hyper/server.h"
 
 #include "base/daemon.h"
 #include "base/instant.h"
 #include "base/log.h"
 #include "directory/directory.h"
+#include "grpc/linger.h"
 #include "router/channels.h"
 #include "router/router.h"
 
@@ -180,6 +181,14 @@ static void server_drain(struct hyper_server *server)
 		event_base_loop(server->base, EVLOOP_NONBLOCK);
 }
 
+/* Each connection has its own deadline. Nothing else has work left on the loop. */
+static void wait_for_goodbyes(struct event_base *base)
+{
+	while (linger_count(base) > 0 && event_base_loop(base, EVLOOP_ONCE) == 0)
+		;
+	linger_end_all(base);
+}
+
 static void server_clear(struct hyper_server *server)
 {
 	if (server->base)
@@ -193,6 +202,8 @@ static void server_clear(struct hyper_server *server)
 		event_free(server->directory_retry);
 	if (server->stop_look)
 		event_free(server->stop_look);
+	if (server->base)
+		wait_for_goodbyes(server->base);
 	if (server->signals)
 		daemon_signals_free(server->signals);
 	if (server->base)
