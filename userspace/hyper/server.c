@@ -20,6 +20,7 @@
 #include "router/router.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,6 +28,8 @@
 #define STOP_LOOK_MS 10
 #define DIRECTORY_RETRY_MS 1000
 #define CHANNEL_TYPES 6
+#define HEAP_KEPT_BYTES (8 << 20)
+#define HEAP_STEP_BYTES (1 << 20)
 
 struct hyper_server {
 	const struct hyper_settings *settings;
@@ -237,6 +240,16 @@ static int server_build(struct hyper_server *server)
 	return 0;
 }
 
+/* Every call builds trees and texts of a directory entry's size and frees them again;
+ * with the defaults the heap shrinks and grows by system calls each time. */
+static void keep_heap(void)
+{
+	mallopt(M_TRIM_THRESHOLD, HEAP_KEPT_BYTES);
+	mallopt(M_TOP_PAD, HEAP_STEP_BYTES);
+	/* The other two end glibc's own adjustment of this one. */
+	mallopt(M_MMAP_THRESHOLD, HEAP_STEP_BYTES);
+}
+
 int hyper_server_run(int argc, char **argv, void *settings)
 {
 	if (argc > 0) {
@@ -244,6 +257,7 @@ int hyper_server_run(int argc, char **argv, void *settings)
 		return 2;
 	}
 	daemon_prepare_process();
+	keep_heap();
 	struct hyper_server server = { .settings = settings };
 	int error = server_build(&server);
 	if (error == 0) {
