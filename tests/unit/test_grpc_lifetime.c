@@ -157,6 +157,30 @@ static void an_old_connection_goes_when_its_calls_have_ended(void **state)
 	assert_int_equal(pair->ok_count, 1);
 }
 
+/* Its other calls are lost with the connection; its own gets the reason. */
+static void an_expelled_caller_loses_its_connection(void **state)
+{
+	struct pair *pair = *state;
+
+	pair->holds_calls = true;
+	connect_both(pair);
+	wait_for(pair, pair->is_ready);
+	call_with(pair, NULL, 8000);
+	wait_for(pair, pair->held_count == 1);
+	pair->holds_calls = false;
+	pair->expels_callers = true;
+	call_with(pair, NULL, 8000);
+	wait_for(pair, pair->done_count == 1);
+	assert_int_equal(pair->last_status, 16);
+	assert_string_equal(pair->last_message, "who are you?");
+	assert_false(grpc_connection_accepts_calls(pair->connection));
+	tick_now(pair);
+	wait_for(pair, pair->closed[0] && !server_side(pair));
+	assert_int_equal(pair->done_count, 2);
+	assert_int_equal(pair->last_status, GRPC_STATUS_UNAVAILABLE);
+	assert_int_equal(pair->undelivered_count, 0);
+}
+
 static void grace_is_limited(void **state)
 {
 	struct pair *pair = *state;
@@ -245,6 +269,7 @@ int main(void)
 		TEST(too_many_pings_end_the_connection),
 		TEST(an_idle_connection_is_closed_after_a_minute),
 		TEST(an_old_connection_goes_when_its_calls_have_ended),
+		TEST(an_expelled_caller_loses_its_connection),
 		TEST(grace_is_limited),
 		TEST(a_request_that_does_not_come_is_given_up),
 		TEST(the_listener_keeps_to_its_rate_limit),

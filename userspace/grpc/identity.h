@@ -15,6 +15,7 @@ struct peer_identity {
 struct peer_identities {
 	struct peer_identity *items;
 	size_t count;
+	char fingerprint[FINGERPRINT_TEXT_SIZE]; /* of the certificate; for the identifier's owner */
 };
 
 void peer_identities_clear(struct peer_identities *identities);

@@ -7,6 +7,7 @@
 #include "base/address.h"
 #include "base/log.h"
 #include "grpc/server.h"
+#include "grpc/status.h"
 #include "router/channels.h"
 #include "router/identifier.h"
 #include "router/relay_dialer.h"
@@ -87,6 +88,27 @@ static void call_came(struct grpc_call *call, void *context)
 		return;
 	}
 	router_deliver(own->channel.router, request, identity->name, call_answered, call);
+}
+
+/* The identities are as old as the connection: a certificate that has left the
+ * directory since then speaks for nobody any more. This looks at the directory in
+ * memory; delivery lets it become fresh, so a change is seen at the next call. */
+static void call_arrived(struct grpc_call *call, void *context)
+{
+	static const char refusal[] = "the directory lists the certificate no longer";
+	struct grpc_server_channel *own = context;
+	const struct directory *directory = router_directory(own->channel.router);
+	const struct peer_identities *identities = grpc_call_identities(call);
+	const struct peer_identity *identity = peer_identities_find(identities, grpc_call_request(call)->client_name);
+	if (!identity || identifier_confirms(directory, identities, identity)) {
+		call_came(call, own);
+		return;
+	}
+	log_warning("call of %s refused: %s", identity->name, refusal);
+	if (identifier_confirms_any(directory, identities))
+		grpc_call_fail(call, GRPC_STATUS_UNAUTHENTICATED, refusal);
+	else
+		grpc_call_expel(call, GRPC_STATUS_UNAUTHENTICATED, refusal);
 }
 
 /* ---- reverse streams ---- */
@@ -233,7 +255,7 @@ static int server_open(struct channel *channel)
 		.tls = own->tls,
 		.limiter = own->limiter,
 		.identifier = identifier_for_directory(router_directory(channel->router)),
-		.called = call_came,
+		.called = call_arrived,
 		.reverse_opened = reverse_opened,
 		.reverse_ended = reverse_ended,
 		.context = own,
