@@ -35,10 +35,10 @@ BINARIES := $(addprefix $(BUILD)/bin/,$(foreach p,$(PROGRAMS),$(if $(wildcard us
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(sort $(wildcard tests/unit/test_*.c)))
 FUZZERS := $(patsubst tests/fuzz/%.c,%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 # Programs of several files: each folder of tests/integration/bin and tests/bench/bin is one.
-TOOL_DIRS := $(wildcard tests/integration/bin/* tests/bench/bin/*)
+TOOL_DIRS := $(wildcard tests/integration/bin/* tests/bench/bin/* tests/vm/bin/*)
 TEST_TOOLS := $(foreach d,$(TOOL_DIRS),$(BUILD)/tests/bin/$(notdir $(d)))
 
-.PHONY: all deps demo test test-full certs sd-setup env install clean help fuzz tests bench-quick lint
+.PHONY: all deps demo test test-full certs sd-setup env install clean help fuzz tests bench-quick vm-test vm-matrix
 .DEFAULT_GOAL := all
 .SECONDARY:
 .DELETE_ON_ERROR:
@@ -53,15 +53,23 @@ demo: ## two servers that only the relay connects: build, run, show, stop (KEEP=
 	@$(MAKE) --no-print-directory -j$$(nproc) all
 	@KEEP="$(KEEP)" tools/demo.sh
 test: ## build and run all tests (installs what is missing)
-	@tools/deps.sh build test bench
+	@tools/deps.sh build test bench vm
 	@tests/run.sh
 test-full: ## every test at full size (hours)
-	@tools/deps.sh build test bench
+	@tools/deps.sh build test bench vm
 	@tests/run.sh --full
 bench-quick: ## print the figures of docs/benchmarks.md
 	@tools/deps.sh build test bench
 	@$(MAKE) --no-print-directory -j$$(nproc) tests
 	@tests/bench/quick.sh
+vm-test: ## probe, contract, ping and kTLS inside Debian's 6.1 and 6.12 kernels (emulated)
+	@tools/deps.sh build test vm
+	@$(MAKE) --no-print-directory -j$$(nproc) tests
+	@$(PYTHON) tests/vm/run.py
+vm-matrix: ## the same on six kernels; writes the table of docs/kernels.md
+	@tools/deps.sh build test vm
+	@$(MAKE) --no-print-directory -j$$(nproc) tests
+	@$(PYTHON) tests/vm/run.py --matrix --table docs/kernels.md
 certs: ## make the development certificates (FORCE=1: renew them and empty the dev datastores)
 	@FORCE="$(FORCE)" tools/certs.sh settings/dev
 sd-setup: ## load the development directory into a running sd

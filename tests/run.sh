@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Builds and runs every test; ends with one line that counts them all:
 # "N passed, N failed, N skipped". Exit status 0 only if none failed.
-#   run.sh [--full] [PART...]      parts: unit sanitize functional contract fuzz
+#   run.sh [--full] [PART...]      parts: unit sanitize functional contract fuzz vm
 set -u
 top=$(CDPATH= cd -- "$(dirname -- "$0")/.." && pwd)
 cd "$top" || exit 1
@@ -12,11 +12,11 @@ parts=()
 for word in "$@"; do
 	case $word in
 	--full) full=1 ;;
-	unit | sanitize | functional | contract | fuzz) parts+=("$word") ;;
-	*) echo "run.sh: unknown part '$word' (unit sanitize functional contract fuzz)" >&2; exit 2 ;;
+	unit | sanitize | functional | contract | fuzz | vm) parts+=("$word") ;;
+	*) echo "run.sh: unknown part '$word' (unit sanitize functional contract fuzz vm)" >&2; exit 2 ;;
 	esac
 done
-[ ${#parts[@]} -gt 0 ] || parts=(unit sanitize functional fuzz contract)
+[ ${#parts[@]} -gt 0 ] || parts=(unit sanitize functional fuzz contract vm)
 logs=build/tests/log
 mkdir -p "$logs"
 passed=0 failed=0 skipped=0
@@ -44,10 +44,9 @@ add_closing_line() { # LOG STATUS NAME
 
 run_unit() { # BUILD LABEL
 	local test name log p f s status
-	for test in "$1"/tests/unit/test_*; do
-		[ -x "$test" ] || continue
-		case $test in *.d) continue ;; esac
-		name=$(basename "$test")
+	for test in tests/unit/test_*.c; do
+		name=$(basename "$test" .c)
+		test=$1/tests/unit/$name
 		log=$logs/$name.$2.log
 		CMOCKA_MESSAGE_OUTPUT=TAP timeout 300 "$test" >"$log" 2>&1
 		status=$?
@@ -104,6 +103,13 @@ for part in "${parts[@]}"; do
 		if build unit WERROR=1 tests; then
 			build/tests/bin/relay_contract --plane all ${full:+--full} 2>&1 | tee "$logs/contract.log"
 			add_closing_line "$logs/contract.log" "${PIPESTATUS[0]}" "relay_contract"
+		fi
+		;;
+	vm)
+		section "guest kernels"
+		if build unit WERROR=1 tests; then
+			"$python" tests/vm/run.py $([ -n "$full" ] || echo --short) 2>&1 | tee "$logs/vm.log"
+			add_closing_line "$logs/vm.log" "${PIPESTATUS[0]}" "guest kernels"
 		fi
 		;;
 	fuzz)

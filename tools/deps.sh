@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # Installs what building, demo and tests need from Debian's archive, if missing.
-#   deps.sh [build|test|bench]...     default: build
+#   deps.sh [build|test|bench|vm]...     default: build
 set -eu
 build="gcc clang llvm make pkg-config bpftool libbpf-dev libelf-dev zlib1g-dev libssl-dev protobuf-compiler
  protobuf-c-compiler libprotobuf-dev libprotobuf-c-dev libjansson-dev libevent-dev libyaml-dev libnghttp2-dev
@@ -9,13 +9,15 @@ build="gcc clang llvm make pkg-config bpftool libbpf-dev libelf-dev zlib1g-dev l
 testing="libcmocka-dev libclang-rt-14-dev python3-pytest python3-grpcio python3-protobuf python3-h2 python3-cryptography
  python3-yaml valgrind"
 bench="haproxy socat"
+vm="qemu-system-x86 busybox-static cpio xz-utils zstd kmod debian-archive-keyring"
 wanted=
 for set in "${@:-build}"; do
 	case $set in
 	build) wanted="$wanted $build" ;;
 	test) wanted="$wanted $build $testing" ;;
 	bench) wanted="$wanted $build $bench" ;;
-	*) echo "deps.sh: unknown set '$set' (build, test, bench)" >&2; exit 2 ;;
+	vm) wanted="$wanted $build $vm" ;;
+	*) echo "deps.sh: unknown set '$set' (build, test, bench, vm)" >&2; exit 2 ;;
 	esac
 done
 missing=

@@ -6,6 +6,7 @@
 #include "base/instant.h"
 #include "base/log.h"
 #include "grpc/client.h"
+#include "grpc/linger.h"
 #include "grpc/server.h"
 
 #include <errno.h>
@@ -89,7 +90,7 @@ struct pair {
 	/* server */
 	struct grpc_call *held[256];
 	size_t held_count;
-	bool holds_calls, frees_server_when_called, fails_calls;
+	bool holds_calls, frees_server_when_called, fails_calls, expels_callers;
 	struct grpc_reverse *reverse;
 	char reverse_name[64];
 	unsigned reverse_ended;
@@ -167,6 +168,8 @@ static void called(struct grpc_call *call, void *context)
 		pair->held[pair->held_count++] = call;
 	} else if (pair->fails_calls) {
 		grpc_call_fail(call, GRPC_STATUS_UNKNOWN, "error: 100% \xc3\xbc\nnext line");
+	} else if (pair->expels_callers) {
+		grpc_call_expel(call, 16, "who are you?");
 	} else if (pair->frees_server_when_called) {
 		grpc_server_free(pair->server);
 		pair->server = NULL;
@@ -341,6 +344,7 @@ static int teardown(void **state)
 	json_decref(pair->reverse_result);
 	SSL_CTX_free(pair->server_tls);
 	SSL_CTX_free(pair->client_tls);
+	linger_end_all(pair->base);
 	event_base_free(pair->base);
 	free(pair);
 	return 0;

@@ -6,6 +6,8 @@
 
 #include "grpc/server_private.h"
 
+#include <event2/listener.h>
+
 struct raw_client {
 	struct transport *transport;
 	char failure[256];
@@ -155,6 +157,30 @@ static void an_old_connection_goes_when_its_calls_have_ended(void **state)
 	assert_int_equal(pair->ok_count, 1);
 }
 
+/* Its other calls are lost with the connection; its own gets the reason. */
+static void an_expelled_caller_loses_its_connection(void **state)
+{
+	struct pair *pair = *state;
+
+	pair->holds_calls = true;
+	connect_both(pair);
+	wait_for(pair, pair->is_ready);
+	call_with(pair, NULL, 8000);
+	wait_for(pair, pair->held_count == 1);
+	pair->holds_calls = false;
+	pair->expels_callers = true;
+	call_with(pair, NULL, 8000);
+	wait_for(pair, pair->done_count == 1);
+	assert_int_equal(pair->last_status, 16);
+	assert_string_equal(pair->last_message, "who are you?");
+	assert_false(grpc_connection_accepts_calls(pair->connection));
+	tick_now(pair);
+	wait_for(pair, pair->closed[0] && !server_side(pair));
+	assert_int_equal(pair->done_count, 2);
+	assert_int_equal(pair->last_status, GRPC_STATUS_UNAVAILABLE);
+	assert_int_equal(pair->undelivered_count, 0);
+}
+
 static void grace_is_limited(void **state)
 {
 	struct pair *pair = *state;
@@ -196,6 +222,45 @@ static void a_request_that_does_not_come_is_given_up(void **state)
 	transport_close(client.transport);
 }
 
+static void the_listener_keeps_to_its_rate_limit(void **state)
+{
+	struct pair *pair = *state;
+	const struct rate_rule rule = { RATE_WINDOW_HOUR, 2 };
+	struct sockaddr_in address;
+	socklen_t length = sizeof(address);
+	struct grpc_server_options options = {
+		.name = "callee",
+		.bind_address = "127.0.0.1:0",
+		.tls = pair->server_tls,
+		.identifier = { identify_client, pair },
+		.called = called,
+		.context = pair,
+	};
+
+	assert_int_equal(rate_limiter_create(&rule, 1, false, &options.limiter), 0);
+	assert_int_equal(grpc_server_start(pair->base, &options, &pair->server), 0);
+	getsockname(evconnlistener_get_fd(pair->server->listener), (struct sockaddr *)&address, &length);
+	int fds[3];
+
+	for (int i = 0; i < 3; i++) {
+		fds[i] = socket(AF_INET, SOCK_STREAM, 0);
+		assert_int_equal(connect(fds[i], (struct sockaddr *)&address, length), 0);
+	}
+	evutil_make_socket_nonblocking(fds[2]);
+	char byte;
+
+	wait_for(pair, recv(fds[2], &byte, 1, 0) == 0); /* closed without a byte */
+	assert_int_equal(pair->server->connection_count, 2);
+	start_client(pair, fds[0], "callee");
+	wait_for(pair, pair->is_ready);
+	close(fds[1]);
+	close(fds[2]);
+	wait_for(pair, pair->server->connection_count == 1);
+	grpc_server_free(pair->server);
+	pair->server = NULL;
+	rate_limiter_free(options.limiter);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -204,8 +269,10 @@ int main(void)
 		TEST(too_many_pings_end_the_connection),
 		TEST(an_idle_connection_is_closed_after_a_minute),
 		TEST(an_old_connection_goes_when_its_calls_have_ended),
+		TEST(an_expelled_caller_loses_its_connection),
 		TEST(grace_is_limited),
 		TEST(a_request_that_does_not_come_is_given_up),
+		TEST(the_listener_keeps_to_its_rate_limit),
 	};
 
 	prepare_pair_tests();

@@ -199,6 +199,65 @@ static void close_slow_clients(void **state)
 	stop_serving(&served);
 }
 
+static void count_records(int is_written, int version, int type, const void *bytes, size_t length, SSL *tls,
+			  void *context)
+{
+	(void)version, (void)length, (void)tls;
+	if (!is_written && type == SSL3_RT_INNER_CONTENT_TYPE && *(const uint8_t *)bytes == SSL3_RT_APPLICATION_DATA)
+		++*(unsigned *)context;
+}
+
+/* Each record costs the client a decryption, and both of us a system call. */
+static void answer_in_one_tls_record(void **state)
+{
+	static const char request[] = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 7000\r\n\r\n";
+	SSL_CTX *context = tls_context_client(&client_tls, "http/1.1");
+	SSL *tls = SSL_new(context);
+	uint64_t end = clock_now_ms() + PATIENCE_MS;
+	struct served served;
+	unsigned records = 0;
+	char *text = malloc(sizeof(request) + 7000), *got = calloc(1, 16384);
+	size_t got_size = 0;
+	bool is_sent = false;
+
+	(void)state;
+	memcpy(text, request, sizeof(request));
+	memset(text + sizeof(request) - 1, 'x', 7000);
+	text[sizeof(request) - 1 + 7000 - 1] = '!';
+	serve(&served, &server_tls, (struct http_server_options){ 0 });
+	int fd = connect_raw(http_server_port(served.server));
+	evutil_make_socket_nonblocking(fd);
+	SSL_set_fd(tls, fd);
+	SSL_set_connect_state(tls);
+	assert_int_equal(tls_connection_expect(tls, "localhost", true), 0);
+	SSL_set_msg_callback(tls, count_records);
+	SSL_set_msg_callback_arg(tls, &records);
+	/* Twice: the second answer finds the buffers as the first one left them. */
+	for (unsigned round = 0; round < 2; round++) {
+		records = 0;
+		is_sent = false;
+		got_size = 0;
+		while (!memchr(got, '!', got_size)) {
+			assert_true(clock_now_ms() < end);
+			event_base_loop(base, EVLOOP_NONBLOCK);
+			if (!is_sent)
+				is_sent = SSL_write(tls, text, (int)(sizeof(request) - 1 + 7000)) > 0;
+			int size = SSL_read(tls, got + got_size, (int)(16384 - got_size));
+
+			got_size += size > 0 ? (size_t)size : 0;
+		}
+		assert_memory_equal(got, "HTTP/1.1 200 OK\r\n", 17);
+		assert_non_null(memmem(got, got_size, "\r\nX-Method: POST\r\n\r\nxxx", 23));
+		assert_int_equal(records, 1);
+	}
+	SSL_free(tls);
+	SSL_CTX_free(context);
+	close(fd);
+	free(text);
+	free(got);
+	stop_serving(&served);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -208,6 +267,7 @@ int main(void)
 		cmocka_unit_test(refuse_a_large_head),
 		cmocka_unit_test(answer_a_large_body_that_keeps_coming),
 		cmocka_unit_test(close_slow_clients),
+		cmocka_unit_test(answer_in_one_tls_record),
 	};
 	return cmocka_run_group_tests_name("http server", tests, set_up, tear_down);
 }

@@ -3,6 +3,7 @@
  * byte (protocol page 4). */
 #include "base/instant.h"
 #include "base/json.h"
+#include "base/log.h"
 #include "jsonrpc/client.h"
 #include "jsonrpc/message.h"
 #include "jsonrpc/server.h"
@@ -523,6 +524,40 @@ static void call_a_server(void **state)
 	free(outcome.id);
 }
 
+/* What the settings say for https is not even loaded, but somebody may miss it. */
+static void an_http_endpoint_with_tls_settings_is_called_plainly(void **state)
+{
+	struct tls_settings tls = { .certificate_file = (char[]){ "/nowhere/a.crt" },
+				    .key_file = (char[]){ "/nowhere/a.key" },
+				    .server_name = (char[]){ "else" } };
+	struct jsonrpc_client_settings settings = { .timeout_ms = 3000, .tls = &tls };
+	struct jsonrpc_client *client;
+	struct outcome outcome = { 0 };
+	char url[100], logged[1000] = "";
+	int real_stderr = dup(STDERR_FILENO), pipe_fds[2];
+
+	(void)state;
+	assert_int_equal(pipe(pipe_fds), 0);
+	snprintf(url, sizeof(url), "HTTP://localhost:%u/jsonrpc", jsonrpc_server_port(server));
+	dup2(pipe_fds[1], STDERR_FILENO);
+	log_configure(LOG_LEVEL_WARNING, LOG_FORMAT_TEXT, "TEST");
+	int error = jsonrpc_client_create(base, &settings, url, NULL, &client);
+	log_configure(LOG_LEVEL_FATAL, LOG_FORMAT_TEXT, "TEST");
+	dup2(real_stderr, STDERR_FILENO);
+	close(pipe_fds[1]);
+	assert_int_equal(error, 0);
+	assert_true(read(pipe_fds[0], logged, sizeof(logged) - 1) > 0);
+	assert_non_null(strstr(logged, "is called without TLS"));
+	assert_ptr_equal(strchr(logged, '\n') + 1, strchr(logged, 0)); /* once */
+	call_and_wait(client, "echo", &outcome);
+	assert_null(outcome.failure);
+	assert_string_equal(outcome.id, "an id");
+	jsonrpc_client_free(client);
+	close(pipe_fds[0]);
+	close(real_stderr);
+	free(outcome.id);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -535,6 +570,7 @@ int main(void)
 		cmocka_unit_test(apply_cors),
 		cmocka_unit_test(refuse_settings_that_cannot_work),
 		cmocka_unit_test(call_a_server),
+		cmocka_unit_test(an_http_endpoint_with_tls_settings_is_called_plainly),
 	};
 	return cmocka_run_group_tests_name("jsonrpc", tests, start_server, stop_server);
 }

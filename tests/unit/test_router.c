@@ -291,6 +291,68 @@ static void same_id_of_the_same_caller_is_a_loop(void **state)
 	delivery_submitted(fixture->channels[0].delivery);
 }
 
+static void deliver_local(struct fixture *fixture, const char *origin, const char *id, struct outcome_copy *outcome)
+{
+	struct hyper_request request = { .id = (char *)id, .method = (char[]){ "me.f" }, .params = json_object() };
+	router_deliver_local(fixture->router, &request, origin, outcome_came, outcome);
+	for (int i = 0; i < 1000 && outcome->count == 0 && !fixture->channels[0].delivery; i++)
+		event_base_loop(fixture->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+	json_decref(request.params);
+}
+
+static void local_programs_may_use_the_same_id_at_once(void **state)
+{
+	struct fixture *fixture = *state;
+	struct delivery *held[3];
+	struct outcome_copy outcomes[3] = { 0 }, loop = { 0 };
+	static const char *const origins[] = { "127.0.0.1:1001", "127.0.0.1:1002", "127.0.0.1:1003" };
+	static const char *const ids[] = { "me.f(1)", "me.f(1/2)", "me.f(1/3)" };
+	static const char looped[] = "is already being processed (maybe a delivery loop)";
+	fixture->channels[0].takes_own = true;
+	for (unsigned i = 0; i < 3; i++) {
+		fixture->channels[0].delivery = NULL;
+		deliver_local(fixture, origins[i], "me.f(1)", &outcomes[i]);
+		held[i] = fixture->channels[0].delivery;
+		assert_non_null(held[i]);
+		assert_int_equal(outcomes[i].count, 0);
+		assert_string_equal(fixture->channels[0].client, "me");
+		/* The recipient could not tell them apart by who calls. */
+		assert_string_equal(held[i]->request->id, ids[i]);
+	}
+	/* What comes back is a loop: over the connection that it came by, or from outside with any of the ids. */
+	deliver_local(fixture, origins[0], "me.f(1)", &loop);
+	assert_non_null(strstr(loop.failure, looped));
+	outcome_clear(&loop);
+	for (unsigned i = 0; i < 3; i++) {
+		deliver(fixture, "me", ids[i], "{}", &loop);
+		assert_non_null(strstr(loop.failure, looped));
+		outcome_clear(&loop);
+	}
+	/* Its end frees the id for the next one. */
+	for (unsigned i = 0; i < 3; i++) {
+		delivery_submitted(held[i]);
+		assert_int_equal(outcomes[i].count, 1);
+		assert_null(outcomes[i].failure);
+	}
+	assert_int_equal(router_open_calls(fixture->router), 0);
+	fixture->channels[0].delivery = NULL;
+	deliver_local(fixture, origins[2], "me.f(1)", &loop);
+	assert_string_equal(fixture->channels[0].delivery->request->id, "me.f(1)");
+	delivery_submitted(fixture->channels[0].delivery);
+}
+
+static void a_call_from_outside_that_comes_back_at_the_door_is_a_loop(void **state)
+{
+	struct fixture *fixture = *state;
+	struct outcome_copy first = { 0 }, second = { 0 };
+	fixture->channels[0].takes_own = true;
+	deliver(fixture, "me", "me.f(1)", "{}", &first);
+	deliver_local(fixture, "127.0.0.1:1001", "me.f(1)", &second);
+	assert_string_equal(second.failure, "request me.f(1) is already being processed (maybe a delivery loop)");
+	outcome_clear(&second);
+	delivery_submitted(fixture->channels[0].delivery);
+}
+
 static void ping_answers_with_params_and_own_entry(void **state)
 {
 	struct fixture *fixture = *state;
@@ -436,6 +498,8 @@ int main(void)
 		TEST(channel_error_becomes_code_500_with_its_index),
 		TEST(request_without_params_stays_without),
 		TEST(same_id_of_the_same_caller_is_a_loop),
+		TEST(local_programs_may_use_the_same_id_at_once),
+		TEST(a_call_from_outside_that_comes_back_at_the_door_is_a_loop),
 		TEST(ping_answers_with_params_and_own_entry),
 		TEST(directory_answers_with_matching_entries),
 		TEST(connection_request_goes_to_the_channel_it_names),

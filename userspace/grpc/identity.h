@@ -15,6 +15,7 @@ struct peer_identity {
 struct peer_identities {
 	struct peer_identity *items;
 	size_t count;
+	char fingerprint[FINGERPRINT_TEXT_SIZE]; /* of the certificate; for the identifier's owner */
 };
 
 void peer_identities_clear(struct peer_identities *identities);
@@ -26,6 +27,8 @@ const struct peer_identity *peer_identities_find(const struct peer_identities *i
  * `failure` NULL the receiver owns what `identities` holds (at least one). */
 typedef void (*identified)(struct peer_identities *identities, const char *failure, void *context);
 
+/* `certificate` stays valid until the answer. The connection may die meanwhile;
+ * the answer is to be given all the same. */
 struct identifier {
 	void (*identify)(void *owner, const struct certificate_identity *certificate, identified done, void *context);
 	void *owner;

@@ -60,37 +60,50 @@ int hyper_response_copy(const struct hyper_response *from, struct hyper_response
 	return -ENOMEM;
 }
 
-static int set_text(const char *text, char **field)
+/* A tag of one byte, and a length or the longest varint. */
+#define FIELD_OVERHEAD 11
+/* Unused memory behind a frame that is worth giving back. */
+#define SLACK_MAX 4096
+
+/* Both add what the field takes on the wire at most. */
+static int set_text(const char *text, char **field, size_t *size_bound)
 {
+	size_t length = text ? strlen(text) : 0;
+
+	*size_bound += FIELD_OVERHEAD + length;
 	if (!text)
 		return 0;
 	*field = (char *)text;
-	return utf8_is_valid((const uint8_t *)text, strlen(text)) ? 0 : -EILSEQ;
+	return utf8_is_valid((const uint8_t *)text, length) ? 0 : -EILSEQ;
 }
 
-static int set_struct(struct arena *arena, const json_t *object, Google__Protobuf__Struct **field)
+static int set_struct(struct arena *arena, const json_t *object, Google__Protobuf__Struct **field, size_t *size_bound)
 {
-	return json_is_object(object) ? struct_from_json(arena, object, field) : 0;
+	*size_bound += FIELD_OVERHEAD;
+	return json_is_object(object) ? struct_from_json(arena, object, field, size_bound) : 0;
 }
 
-static int pack_frame(const ProtobufCMessage *message, uint8_t **frame, size_t *size)
+static int pack_frame(const ProtobufCMessage *message, size_t size_bound, uint8_t **frame, size_t *size)
 {
-	size_t length = protobuf_c_message_get_packed_size(message);
-
-	if (length > GRPC_MESSAGE_MAX)
-		return -EMSGSIZE;
-	uint8_t *bytes = malloc(GRPC_FRAME_HEADER_SIZE + length);
+	uint8_t *bytes = malloc(GRPC_FRAME_HEADER_SIZE + size_bound), *shrunk;
 
 	if (!bytes)
 		return -ENOMEM;
+	size_t length = protobuf_c_message_pack(message, bytes + GRPC_FRAME_HEADER_SIZE);
+
+	if (length > GRPC_MESSAGE_MAX) {
+		free(bytes);
+		return -EMSGSIZE;
+	}
 	bytes[0] = 0;
 	bytes[1] = (uint8_t)(length >> 24);
 	bytes[2] = (uint8_t)(length >> 16);
 	bytes[3] = (uint8_t)(length >> 8);
 	bytes[4] = (uint8_t)length;
-	protobuf_c_message_pack(message, bytes + GRPC_FRAME_HEADER_SIZE);
-	*frame = bytes;
 	*size = GRPC_FRAME_HEADER_SIZE + length;
+	if (size_bound - length > SLACK_MAX && (shrunk = realloc(bytes, *size)))
+		bytes = shrunk;
+	*frame = bytes;
 	return 0;
 }
 
@@ -98,18 +111,19 @@ int grpc_request_frame(const struct hyper_request *request, uint8_t **frame, siz
 {
 	Request message = REQUEST__INIT;
 	struct arena arena;
+	size_t size_bound = 0;
 	int error;
 
 	arena_init(&arena);
-	error = set_text(request->method, &message.method);
+	error = set_text(request->method, &message.method, &size_bound);
 	if (!error)
-		error = set_text(request->id, &message.id);
+		error = set_text(request->id, &message.id, &size_bound);
 	if (!error)
-		error = set_text(request->client_name, &message.clientname);
+		error = set_text(request->client_name, &message.clientname, &size_bound);
 	if (!error)
-		error = set_struct(&arena, request->params, &message.params);
+		error = set_struct(&arena, request->params, &message.params, &size_bound);
 	if (!error)
-		error = pack_frame(&message.base, frame, size);
+		error = pack_frame(&message.base, size_bound, frame, size);
 	arena_release(&arena);
 	return error;
 }
@@ -119,22 +133,24 @@ int grpc_response_frame(const struct hyper_response *response, uint8_t **frame, 
 	Response message = RESPONSE__INIT;
 	Error failure = ERROR__INIT;
 	struct arena arena;
+	size_t size_bound = 0;
 	int error;
 
 	arena_init(&arena);
-	error = set_text(response->id, &message.id);
+	error = set_text(response->id, &message.id, &size_bound);
 	if (!error)
-		error = set_struct(&arena, response->result, &message.result);
+		error = set_struct(&arena, response->result, &message.result, &size_bound);
 	if (response->has_error) {
 		message.error = &failure;
 		failure.code = response->code;
+		size_bound += 2 * FIELD_OVERHEAD; /* the message itself, and the code */
 		if (!error)
-			error = set_text(response->message, &failure.message);
+			error = set_text(response->message, &failure.message, &size_bound);
 		if (!error)
-			error = set_struct(&arena, response->data, &failure.data);
+			error = set_struct(&arena, response->data, &failure.data, &size_bound);
 	}
 	if (!error)
-		error = pack_frame(&message.base, frame, size);
+		error = pack_frame(&message.base, size_bound, frame, size);
 	arena_release(&arena);
 	return error;
 }

@@ -55,6 +55,9 @@ const struct peer_identities *grpc_call_identities(const struct grpc_call *call)
 /* Both free the call; a call whose connection has gone is dropped silently. */
 void grpc_call_respond(struct grpc_call *call, const struct hyper_response *response);
 void grpc_call_fail(struct grpc_call *call, int status, const char *message);
+/* Fails the call and ends its connection: new calls are refused at once, what else
+ * is under way there is lost in a few seconds. */
+void grpc_call_expel(struct grpc_call *call, int status, const char *message);
 
 /* `response` NULL: `failure` says why (stream ended, deadline, …). */
 typedef void (*grpc_reverse_done)(const struct hyper_response *response, const char *failure, void *context);

@@ -7,6 +7,8 @@
  * owner may free the server from inside `called`. */
 #include "grpc/server_private.h"
 
+#include "base/instant.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -139,6 +141,17 @@ void grpc_call_fail(struct grpc_call *call, int status, const char *message)
 		stream_end_with_status(call->stream, status, message);
 	}
 	free_call(call);
+}
+
+void grpc_call_expel(struct grpc_call *call, int status, const char *message)
+{
+	if (call->stream) {
+		/* Not the session's own termination, which would hold the status back. What
+		 * does not end by itself is ended by the next tick. */
+		call->connection->drain_end_ms = clock_now_ms();
+		transport_terminate(call->transport, NGHTTP2_NO_ERROR, message);
+	}
+	grpc_call_fail(call, status, message);
 }
 
 void grpc_call_respond(struct grpc_call *call, const struct hyper_response *response)

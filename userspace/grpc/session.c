@@ -221,13 +221,11 @@ static int take_data(nghttp2_session *session, uint8_t flags, int32_t id, const 
 	return 0;
 }
 
+/* Never fails: nghttp2 would lose what it is working on. */
 static int close_stream(nghttp2_session *session, int32_t id, uint32_t error_code, void *user)
 {
 	struct transport *transport = user;
-
-	if (transport->is_closed)
-		return NGHTTP2_ERR_CALLBACK_FAILURE;
-	struct stream *stream = nghttp2_session_get_stream_user_data(session, id);
+	struct stream *stream = transport->is_closed ? NULL : nghttp2_session_get_stream_user_data(session, id);
 
 	if (!stream)
 		return 0;
@@ -236,7 +234,7 @@ static int close_stream(nghttp2_session *session, int32_t id, uint32_t error_cod
 	if (!transport->is_closed && transport->handlers->stream_gone)
 		transport->handlers->stream_gone(transport->owner);
 	transport_schedule(transport);
-	return transport->is_closed ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
+	return 0;
 }
 
 static int before_frame(nghttp2_session *session, const nghttp2_frame *frame, void *user)

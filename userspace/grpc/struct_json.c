@@ -11,13 +11,22 @@
 #include <math.h>
 #include <string.h>
 
-static int fill_struct(struct arena *arena, const json_t *object, unsigned depth, Google__Protobuf__Struct *result);
+/* A tag of one byte, and the longest length of a field. */
+#define LENGTH_PREFIX 6
 
-static int fill_list(struct arena *arena, const json_t *array, unsigned depth, Google__Protobuf__ListValue *result);
+struct filler {
+	struct arena *arena;
+	size_t size_bound; /* of the wire form so far */
+};
 
-static int fill_value(struct arena *arena, const json_t *json, unsigned depth, Google__Protobuf__Value *value)
+static int fill_struct(struct filler *filler, const json_t *object, unsigned depth, Google__Protobuf__Struct *result);
+
+static int fill_list(struct filler *filler, const json_t *array, unsigned depth, Google__Protobuf__ListValue *result);
+
+static int fill_value(struct filler *filler, const json_t *json, unsigned depth, Google__Protobuf__Value *value)
 {
 	google__protobuf__value__init(value);
+	filler->size_bound += 1 + sizeof(double); /* the largest scalar; a LENGTH_PREFIX is shorter */
 	switch (json_typeof(json)) {
 	case JSON_NULL:
 		value->kind_case = GOOGLE__PROTOBUF__VALUE__KIND_NULL_VALUE;
@@ -35,20 +44,21 @@ static int fill_value(struct arena *arena, const json_t *json, unsigned depth, G
 	case JSON_STRING:
 		value->kind_case = GOOGLE__PROTOBUF__VALUE__KIND_STRING_VALUE;
 		value->string_value = (char *)json_string_value(json);
+		filler->size_bound += json_string_length(json);
 		return utf8_is_valid((const uint8_t *)value->string_value, json_string_length(json)) ? 0 : -EILSEQ;
 	case JSON_OBJECT:
 		value->kind_case = GOOGLE__PROTOBUF__VALUE__KIND_STRUCT_VALUE;
-		value->struct_value = arena_allocate(arena, sizeof(*value->struct_value));
-		return value->struct_value ? fill_struct(arena, json, depth + 1, value->struct_value) : -ENOMEM;
+		value->struct_value = arena_allocate(filler->arena, sizeof(*value->struct_value));
+		return value->struct_value ? fill_struct(filler, json, depth + 1, value->struct_value) : -ENOMEM;
 	case JSON_ARRAY:
 		value->kind_case = GOOGLE__PROTOBUF__VALUE__KIND_LIST_VALUE;
-		value->list_value = arena_allocate(arena, sizeof(*value->list_value));
-		return value->list_value ? fill_list(arena, json, depth + 1, value->list_value) : -ENOMEM;
+		value->list_value = arena_allocate(filler->arena, sizeof(*value->list_value));
+		return value->list_value ? fill_list(filler, json, depth + 1, value->list_value) : -ENOMEM;
 	}
 	return -EILSEQ;
 }
 
-static int fill_list(struct arena *arena, const json_t *array, unsigned depth, Google__Protobuf__ListValue *result)
+static int fill_list(struct filler *filler, const json_t *array, unsigned depth, Google__Protobuf__ListValue *result)
 {
 	size_t count = json_array_size(array);
 	Google__Protobuf__Value *values;
@@ -58,12 +68,13 @@ static int fill_list(struct arena *arena, const json_t *array, unsigned depth, G
 		return -EMSGSIZE;
 	if (!count)
 		return 0;
-	values = arena_allocate(arena, count * sizeof(*values));
-	result->values = arena_allocate(arena, count * sizeof(*result->values));
+	filler->size_bound += count * LENGTH_PREFIX;
+	values = arena_allocate(filler->arena, count * sizeof(*values));
+	result->values = arena_allocate(filler->arena, count * sizeof(*result->values));
 	if (!values || !result->values)
 		return -ENOMEM;
 	for (size_t i = 0; i < count; i++) {
-		int error = fill_value(arena, json_array_get(array, i), depth, &values[i]);
+		int error = fill_value(filler, json_array_get(array, i), depth, &values[i]);
 
 		if (error)
 			return error;
@@ -78,7 +89,7 @@ struct entry {
 	Google__Protobuf__Value value;
 };
 
-static int fill_struct(struct arena *arena, const json_t *object, unsigned depth, Google__Protobuf__Struct *result)
+static int fill_struct(struct filler *filler, const json_t *object, unsigned depth, Google__Protobuf__Struct *result)
 {
 	size_t count = json_object_size(object), i = 0, key_length;
 	struct entry *entries;
@@ -90,17 +101,19 @@ static int fill_struct(struct arena *arena, const json_t *object, unsigned depth
 		return -EMSGSIZE;
 	if (!count)
 		return 0;
-	entries = arena_allocate(arena, count * sizeof(*entries));
-	result->fields = arena_allocate(arena, count * sizeof(*result->fields));
+	filler->size_bound += count * 3 * LENGTH_PREFIX; /* entry, key, value */
+	entries = arena_allocate(filler->arena, count * sizeof(*entries));
+	result->fields = arena_allocate(filler->arena, count * sizeof(*result->fields));
 	if (!entries || !result->fields)
 		return -ENOMEM;
 	json_object_keylen_foreach((json_t *)object, key, key_length, member) {
-		int error = fill_value(arena, member, depth, &entries[i].value);
+		int error = fill_value(filler, member, depth, &entries[i].value);
 
 		if (error)
 			return error;
 		if (!utf8_is_valid((const uint8_t *)key, key_length))
 			return -EILSEQ;
+		filler->size_bound += key_length;
 		google__protobuf__struct__fields_entry__init(&entries[i].field);
 		entries[i].field.key = (char *)key;
 		entries[i].field.value = &entries[i].value;
@@ -111,10 +124,16 @@ static int fill_struct(struct arena *arena, const json_t *object, unsigned depth
 	return 0;
 }
 
-int struct_from_json(struct arena *arena, const json_t *object, Google__Protobuf__Struct **result)
+int struct_from_json(struct arena *arena, const json_t *object, Google__Protobuf__Struct **result, size_t *size_bound)
 {
+	struct filler filler = { arena, 0 };
+	int error = -ENOMEM;
+
 	*result = arena_allocate(arena, sizeof(**result));
-	return *result ? fill_struct(arena, object, 1, *result) : -ENOMEM;
+	if (*result)
+		error = fill_struct(&filler, object, 1, *result);
+	*size_bound += filler.size_bound;
+	return error;
 }
 
 static int value_to_json(const Google__Protobuf__Value *value, json_t **result)

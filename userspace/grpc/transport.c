@@ -8,10 +8,12 @@
  *
  * References: the owner's, one per call that looks at the identities, one while
  * the identifier has not answered, and one on the stack of each event callback.
- * Session and SSL go when nothing of them is on the stack. Event loop's thread. */
+ * Session and SSL go when nothing of them is on the stack; a connection whose TLS
+ * was up is then seen off by linger.c. Event loop's thread. */
 #include "grpc/transport.h"
 
 #include "base/instant.h"
+#include "grpc/linger.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -35,10 +37,28 @@ struct transport *transport_hold(struct transport *transport)
 	return transport;
 }
 
+/* What is still to be written when no frame is made any more. A client has already
+ * told its calls whether they left: what had not been offered then must not go. */
+static size_t sendable_end(const struct transport *transport)
+{
+	uint64_t start = transport->serialized - (transport->out_end - transport->out_start);
+
+	if (transport->is_server)
+		return transport->out_end;
+	return transport->out_start + (size_t)(transport->offered > start ? transport->offered - start : 0);
+}
+
 static void free_connection(struct transport *transport)
 {
 	nghttp2_session_del(transport->session);
 	transport->session = NULL;
+	if (transport->ssl && transport->is_tls_up) {
+		linger_start(transport->base, transport->fd, transport->ssl, transport->out, transport->out_start,
+			     sendable_end(transport));
+		transport->ssl = NULL;
+		transport->fd = -1;
+		transport->out = NULL;
+	}
 	SSL_free(transport->ssl);
 	transport->ssl = NULL;
 	if (transport->fd >= 0)
@@ -79,11 +99,6 @@ static void shut(struct transport *transport)
 		free_event(&transport->writable);
 		free_event(&transport->turn);
 		free_event(&transport->timer);
-		if (transport->ssl && transport->is_tls_up) {
-			ERR_clear_error();
-			SSL_shutdown(transport->ssl);
-			ERR_clear_error();
-		}
 	}
 	while (!LIST_EMPTY(&transport->streams))
 		stream_destroy(LIST_FIRST(&transport->streams), STREAM_LOST);
@@ -405,8 +420,8 @@ int transport_start(struct event_base *base, const struct transport_options *opt
 		return -ENOMEM;
 	}
 	transport->references = 1;
-	transport->is_server = options->is_server;
 	transport->base = base;
+	transport->is_server = options->is_server;
 	transport->fd = options->fd;
 	transport->handlers = handlers;
 	transport->owner = owner;

@@ -6,8 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define WIRE_DEPTH_MAX 64          /* containers (Struct, ListValue) in each other */
-#define WIRE_FIELDS_MAX (512u << 10) /* per message, nested ones included */
+#define WIRE_DEPTH_MAX 64           /* containers (Struct, ListValue) in each other */
+#define WIRE_FIELDS_MAX (1u << 20)   /* per message, nested ones included */
 
 /* UTF-8 of RFC 3629 without NUL bytes. */
 bool utf8_is_valid(const uint8_t *text, size_t size);

@@ -124,7 +124,7 @@ static void write_answer(struct http_connection *connection, const struct http_r
 
 	if (!connection->server->listener)
 		connection->keep_alive = false; /* stopping */
-	/* One piece of memory, so that TLS makes as few records as it can. */
+	/* One piece of memory (hence no evbuffer_add_buffer), because TLS makes a record of each. */
 	evbuffer_expand(output, 256 + fields + length);
 	evbuffer_add_printf(output, "HTTP/1.1 %d %s\r\nDate: %s\r\nContent-Length: %zu\r\n", status,
 			    status_phrase(status), date_text(), length);
@@ -133,7 +133,7 @@ static void write_answer(struct http_connection *connection, const struct http_r
 	else if (request && request->head.minor_version == 0)
 		evbuffer_add_printf(output, "Connection: keep-alive\r\n");
 	if (fields)
-		evbuffer_add_buffer(output, request->fields);
+		evbuffer_add(output, evbuffer_pullup(request->fields, -1), fields);
 	evbuffer_add(output, "\r\n", 2);
 	if (has_body)
 		evbuffer_add(output, body, length);

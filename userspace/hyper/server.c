@@ -8,17 +8,19 @@
  * the program with status 1.
  *
  * Stopping: listeners first, then up to 5 s for open calls, then everything that
- * is left fails and goes. */
+ * is left fails and goes, and connections get the seconds that a clean end needs. */
 #include "hyper/server.h"
 
 #include "base/daemon.h"
 #include "base/instant.h"
 #include "base/log.h"
 #include "directory/directory.h"
+#include "grpc/linger.h"
 #include "router/channels.h"
 #include "router/router.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,6 +28,8 @@
 #define STOP_LOOK_MS 10
 #define DIRECTORY_RETRY_MS 1000
 #define CHANNEL_TYPES 6
+#define HEAP_KEPT_BYTES (8 << 20)
+#define HEAP_STEP_BYTES (1 << 20)
 
 struct hyper_server {
 	const struct hyper_settings *settings;
@@ -180,6 +184,14 @@ static void server_drain(struct hyper_server *server)
 		event_base_loop(server->base, EVLOOP_NONBLOCK);
 }
 
+/* Each connection has its own deadline. Nothing else has work left on the loop. */
+static void wait_for_goodbyes(struct event_base *base)
+{
+	while (linger_count(base) > 0 && event_base_loop(base, EVLOOP_ONCE) == 0)
+		;
+	linger_end_all(base);
+}
+
 static void server_clear(struct hyper_server *server)
 {
 	if (server->base)
@@ -193,6 +205,8 @@ static void server_clear(struct hyper_server *server)
 		event_free(server->directory_retry);
 	if (server->stop_look)
 		event_free(server->stop_look);
+	if (server->base)
+		wait_for_goodbyes(server->base);
 	if (server->signals)
 		daemon_signals_free(server->signals);
 	if (server->base)
@@ -226,6 +240,16 @@ static int server_build(struct hyper_server *server)
 	return 0;
 }
 
+/* Every call builds trees and texts of a directory entry's size and frees them again;
+ * with the defaults the heap shrinks and grows by system calls each time. */
+static void keep_heap(void)
+{
+	mallopt(M_TRIM_THRESHOLD, HEAP_KEPT_BYTES);
+	mallopt(M_TOP_PAD, HEAP_STEP_BYTES);
+	/* The other two end glibc's own adjustment of this one. */
+	mallopt(M_MMAP_THRESHOLD, HEAP_STEP_BYTES);
+}
+
 int hyper_server_run(int argc, char **argv, void *settings)
 {
 	if (argc > 0) {
@@ -233,6 +257,7 @@ int hyper_server_run(int argc, char **argv, void *settings)
 		return 2;
 	}
 	daemon_prepare_process();
+	keep_heap();
 	struct hyper_server server = { .settings = settings };
 	int error = server_build(&server);
 	if (error == 0) {

@@ -2,7 +2,7 @@
 /* JSON-RPC calls over one HTTP client.
  *
  * Owns the HTTP client and the TLS context made from its settings, and the
- * calls under way. The HTTP status is not looked at: existing programs answer
+ * calls under way. The URL alone says whether TLS is spoken. The HTTP status is not looked at: existing programs answer
  * 400 for every JSON-RPC error. */
 #include "jsonrpc/client.h"
 
@@ -55,6 +55,8 @@ int jsonrpc_client_create(struct event_base *base, const struct jsonrpc_client_s
 		client->tls = tls_context_client(tls, "http/1.1");
 		if (!client->tls)
 			goto failed;
+	} else if (tls) {
+		log_warning("JSON-RPC endpoint %s is called without TLS: its `tls` settings are for https:// only", endpoint);
 	}
 	const struct http_client_options options = {
 		.url = endpoint,

@@ -5,7 +5,8 @@
  * not take, and nothing is read while it does, so a slow receiver stops the
  * sender. The sockets are watched edge-triggered for everything at once: no
  * epoll_ctl while bytes move, and a short read needs no second one to learn
- * that the queue is empty (what arrives later is a new edge).
+ * that the queue is empty (what arrives later is a new edge), unless urgent data
+ * came, at whose mark a read stops.
  *
  * The sockmap plane uses the write half of this file for the bytes that were
  * handed up. Worker's thread only. */
@@ -133,7 +134,8 @@ void copy_pump(struct side *side)
 		if (side->hold_length)
 			return side_wait_for(side, WAIT_WRITABLE, 0);
 		copy_release(side);
-		if (side->session ? side->session->is_empty : (size_t)size < CHUNK_BYTES && !side->ending)
+		if (side->session ? side->session->is_empty
+				  : (size_t)size < CHUNK_BYTES && !side->ending && !side->urgent)
 			return side_wait_for(side, WAIT_READABLE, 0);
 	}
 	side_wait_for(side, WAIT_TIMER, loop_now_ns(worker->loop));

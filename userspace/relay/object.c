@@ -43,12 +43,13 @@ static size_t directions_size(uint32_t slots)
 	return (slots * sizeof(struct gate_direction) + page - 1) / page * page;
 }
 
-/* Room for two records of every slot: a closing and a break. */
+/* Room for one record of every slot: a direction cannot announce a second closing before its gate
+ * was opened. (A break may be a second record; the sweep finds what finds no room.) */
 static uint32_t ring_size(uint32_t slots)
 {
 	uint32_t size = (uint32_t)sysconf(_SC_PAGESIZE);
 
-	while (size < slots * 2 * RECORD_BYTES)
+	while (size < slots * RECORD_BYTES)
 		size *= 2;
 	return size;
 }

@@ -39,7 +39,7 @@ static uint32_t wanted_events(struct side *side)
 	uint32_t events = EPOLLET | (side->ending ? 0 : EPOLLRDHUP);
 
 	if (!side_pair(side)->gated)
-		return events | EPOLLIN | EPOLLOUT | EPOLLRDHUP;
+		return events | EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI;
 	if (side->waits & WAIT_READABLE)
 		events |= EPOLLIN;
 	if (side_other(side)->waits & WAIT_WRITABLE)
@@ -101,6 +101,8 @@ static void on_ready(struct loop_watch *watch, uint32_t events)
 	}
 	if (events & (EPOLLRDHUP | EPOLLHUP))
 		side->ending = true;
+	if (events & EPOLLPRI)
+		side->urgent = true;
 	if (pair->closing)
 		return ends_wait_for_tails(pair);
 	/* A side that holds bytes reads nothing before its target took them. */

@@ -35,6 +35,7 @@ enum plane_reason { /* why a pair runs on the plane it runs on; sentences in rep
 	REASON_HALF_REFUSED,  /* the map took one socket and refused the other */
 	REASON_NO_PIPE,       /* no pipe was left when it was needed */
 	REASON_TLS,           /* TLS stays on, in userspace for now or for good; session.c knows why */
+	REASON_URGENT,        /* urgent data came, which splice cannot pass */
 };
 
 /* First bytes that a handed-off party must begin with (handoff.c). */
@@ -59,6 +60,7 @@ struct side {
 	bool mapped;                 /* the socket is in the map */
 	bool ending;                 /* its peer's FIN was seen or can be read */
 	bool ended;                  /* FIN was passed on to the other side */
+	bool urgent;                 /* urgent data came: a read may stop at its mark, and splice cannot pass it */
 	bool drained;                /* gate closed: all redirected bytes stand in the target's TCP queue */
 	bool moving;                 /* gate closed: in flight fell to half the credit */
 	uint8_t locks;               /* of this side's socket: buffers that the kernel does not tune */

@@ -25,7 +25,7 @@
 #include <unistd.h>
 
 /* Pairs of slots beyond max_pairs, for those that wait for a grace period. */
-#define SLOTS_SPARE(pairs) ((pairs) / 4 + 256)
+#define SLOTS_SPARE(pairs) ((pairs) / 8 + 256)
 #define PAIRS_MOST (1u << 20) /* on the sockmap plane */
 
 static uint64_t read_limit(const char *path)

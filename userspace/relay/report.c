@@ -88,6 +88,9 @@ static void tell_reason(const struct pair *pair, char text[PROBE_TEXT_SIZE])
 	case REASON_HALF_REFUSED:
 		snprintf(text, PROBE_TEXT_SIZE, "the map refused the second socket (%s)", strerror(pair->refused_errno));
 		return;
+	case REASON_URGENT:
+		why = "urgent data came, which splice cannot pass; copied since then";
+		break;
 	case REASON_NO_PIPE:
 		why = "no pipe was left at times; copied then";
 		break;

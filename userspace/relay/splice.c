@@ -5,7 +5,7 @@
  * A direction borrows a pipe of the worker's stock when there is something to
  * read and gives it back when it is empty; while the pipe holds bytes, nothing
  * more is read. When the stock is used up, the direction copies for that turn
- * and the pair says so. Own buffer and pipe are never filled both, so bytes keep
+ * and the pair says so; after urgent data it copies for good. Own buffer and pipe are never filled both, so bytes keep
  * their order. Worker's thread only. */
 #include "relay/session.h"
 #include "relay/worker.h"
@@ -82,6 +82,11 @@ void splice_pump(struct side *side)
 	for (unsigned round = 0; round < ROUNDS_PER_TURN; round++) {
 		ssize_t size;
 
+		if (side->urgent) {
+			release(side);
+			pair->plane_reason = REASON_URGENT;
+			return copy_pump(side);
+		}
 		if (!side->pipe)
 			side->pipe = worker_take_pipe(worker);
 		if (!side->pipe) {
@@ -93,11 +98,10 @@ void splice_pump(struct side *side)
 			int error = errno;
 
 			release(side);
-			/* A control record, an empty one, or the end: recvmsg tells which. */
-			if (side->session && (size == 0 || error == EINVAL || error == EIO))
+			/* A control record, an empty one, or the end: recvmsg tells which. Without TLS: the
+			 * end, or an urgent mark with FIN behind it; recv knows. */
+			if (size == 0 || (side->session && (error == EINVAL || error == EIO)))
 				return copy_pump(side);
-			if (size == 0)
-				return ends_stream(side);
 			if (error != EAGAIN && error != EINTR)
 				return session_fail(side, error, "splice from it");
 			return side_wait_for(side, WAIT_READABLE, 0);

@@ -7,6 +7,7 @@
 #include "base/address.h"
 #include "base/log.h"
 #include "grpc/server.h"
+#include "grpc/status.h"
 #include "router/channels.h"
 #include "router/identifier.h"
 #include "router/relay_dialer.h"
@@ -89,12 +90,33 @@ static void call_came(struct grpc_call *call, void *context)
 	const struct peer_identities *identities = grpc_call_identities(call);
 	const struct peer_identity *identity = peer_identities_find(identities, request->client_name);
 	if (!identity) {
-		log_info("call %s of a peer known as %s refused: no matching client", request->id ? request->id : "?",
+		log_info("call %.200s of a peer known as %s refused: no matching client", request->id ? request->id : "?",
 			 identities->count ? identities->items[0].name : "?");
 		grpc_call_fail(call, GRPC_STATUS_UNKNOWN, "no matching client");
 		return;
 	}
 	router_deliver(own->channel.router, request, identity->name, call_answered, call);
+}
+
+/* The identities are as old as the connection: a certificate that has left the
+ * directory since then speaks for nobody any more. This looks at the directory in
+ * memory; delivery lets it become fresh, so a change is seen at the next call. */
+static void call_arrived(struct grpc_call *call, void *context)
+{
+	static const char refusal[] = "the directory lists the certificate no longer";
+	struct grpc_server_channel *own = context;
+	const struct directory *directory = router_directory(own->channel.router);
+	const struct peer_identities *identities = grpc_call_identities(call);
+	const struct peer_identity *identity = peer_identities_find(identities, grpc_call_request(call)->client_name);
+	if (!identity || identifier_confirms(directory, identities, identity)) {
+		call_came(call, own);
+		return;
+	}
+	log_warning("call of %s refused: %s", identity->name, refusal);
+	if (identifier_confirms_any(directory, identities))
+		grpc_call_fail(call, GRPC_STATUS_UNAUTHENTICATED, refusal);
+	else
+		grpc_call_expel(call, GRPC_STATUS_UNAUTHENTICATED, refusal);
 }
 
 /* ---- reverse streams ---- */
@@ -275,7 +297,7 @@ static bool server_take_connection(struct channel *channel, const struct connect
 	}
 	const char *endpoint = offer.endpoint ? offer.endpoint : request->endpoint;
 	if (!endpoint_is_allowed(own, endpoint)) {
-		log_warning("connection request to %s refused: not among the allowed relay endpoints", endpoint);
+		log_warning("connection request to %.200s refused: not among the allowed relay endpoints", endpoint);
 		done("the endpoint is not allowed here", context);
 		return true;
 	}
@@ -313,7 +335,7 @@ static int server_open(struct channel *channel)
 		.tls = own->tls,
 		.limiter = own->limiter,
 		.identifier = identifier_for_directory(router_directory(channel->router)),
-		.called = call_came,
+		.called = call_arrived,
 		.reverse_opened = reverse_opened,
 		.reverse_ended = reverse_ended,
 		.context = own,

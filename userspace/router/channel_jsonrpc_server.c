@@ -61,7 +61,7 @@ static void call_with_directory(const char *failure, void *context)
 		return;
 	}
 	struct hyper_request request = { .method = (char *)call->method, .id = id, .params = call->params };
-	router_deliver(router, &request, router_name(router), call_answered, call);
+	router_deliver_local(router, &request, call->peer, call_answered, call);
 	free(id);
 }
 

@@ -32,6 +32,7 @@ static void question_answer(const char *failure, void *context)
 	struct question *question = context;
 	const struct certificate_identity *certificate = &question->certificate;
 	struct peer_identities identities = { 0 };
+	memcpy(identities.fingerprint, certificate->fingerprint, FINGERPRINT_TEXT_SIZE);
 	if (!failure) {
 		identities.items = calloc(certificate->name_count + 1, sizeof(*identities.items));
 		if (!identities.items)
@@ -86,4 +87,19 @@ static void identify(void *owner, const struct certificate_identity *certificate
 struct identifier identifier_for_directory(struct directory *directory)
 {
 	return (struct identifier){ .identify = identify, .owner = directory };
+}
+
+bool identifier_confirms(const struct directory *directory, const struct peer_identities *identities,
+			 const struct peer_identity *identity)
+{
+	const json_t *entry = directory_entry(directory, identity->name);
+	return entry && (entry == identity->entry || entry_lists_fingerprint(entry, identities->fingerprint));
+}
+
+bool identifier_confirms_any(const struct directory *directory, const struct peer_identities *identities)
+{
+	for (size_t i = 0; i < identities->count; i++)
+		if (identifier_confirms(directory, identities, &identities->items[i]))
+			return true;
+	return false;
 }

@@ -7,3 +7,9 @@
 
 /* The directory must outlive every question. */
 struct identifier identifier_for_directory(struct directory *directory);
+
+/* Does the directory, as it is in memory now, still list the certificate for the
+ * name? And for any of the names? Costs a look-up while the entry has not changed. */
+bool identifier_confirms(const struct directory *directory, const struct peer_identities *identities,
+			 const struct peer_identity *identity);
+bool identifier_confirms_any(const struct directory *directory, const struct peer_identities *identities);

@@ -3,7 +3,9 @@
  *
  * Always true:
  * - A call is in the transit table, keyed by (caller, id), from router_deliver()
- *   until its `done` returns; a second one with the same key is a loop.
+ *   until its `done` returns; a second one with the same key is a loop, unless both
+ *   entered at the local door over different connections. Then the second goes on
+ *   with an id of its own, so the keys in the table differ.
  * - `done` runs exactly once per call.
  * - Params that came with a request are never changed: `_client` is set on a
  *   shallow copy, so the values below it, entries too, are shared.
@@ -26,6 +28,7 @@
 #include <string.h>
 
 #define TRANSIT_BUCKETS 1024
+#define LOGGED_MAX 512 /* characters of a text that came from a peer */
 #define CODE_FORBIDDEN 403
 #define CODE_CHANNEL 500
 
@@ -36,6 +39,7 @@ struct router_call {
 	struct address address;
 	json_t *recipient; /* keeps delivery.recipient alive */
 	char *caller;
+	char *origin; /* local connection that it entered by; NULL: none */
 	size_t channel; /* index of the channel that has it */
 	router_done done;
 	void *context;
@@ -113,12 +117,27 @@ static size_t bucket_of(const char *caller, const char *id)
 	return hash % TRANSIT_BUCKETS;
 }
 
-static bool is_in_transit(const struct router *router, const char *caller, const char *id)
+static struct router_call *transit_find(const struct router *router, const char *caller, const char *id)
 {
-	for (const struct router_call *call = router->transit[bucket_of(caller, id)]; call; call = call->next)
-		if (strcmp(call->request.id, id) == 0 && strcmp(call->caller, caller) == 0)
-			return true;
-	return false;
+	struct router_call *call = router->transit[bucket_of(caller, id)];
+	while (call && (strcmp(call->request.id, id) != 0 || strcmp(call->caller, caller) != 0))
+		call = call->next;
+	return call;
+}
+
+/* "hd-2.f(1)" becomes "hd-2.f(1/2)", or whatever number is free. NULL: no memory. */
+static char *transit_unique_id(const struct router *router, const char *caller, const char *id)
+{
+	size_t length = strlen(id);
+	bool has_bracket = length > 0 && id[length - 1] == ')';
+	char *text = NULL;
+	for (unsigned number = 2;; number++) {
+		if (asprintf(&text, "%.*s/%u%s", (int)(length - has_bracket), id, number, has_bracket ? ")" : "") < 0)
+			return NULL;
+		if (!transit_find(router, caller, text))
+			return text;
+		free(text);
+	}
 }
 
 static void transit_enter(struct router_call *call)
@@ -150,6 +169,7 @@ static void call_free(struct router_call *call)
 	address_clear(&call->address);
 	json_decref(call->recipient);
 	free(call->caller);
+	free(call->origin);
 	free(call);
 }
 
@@ -157,7 +177,7 @@ static void call_end(struct router_call *call, const char *failure, const struct
 {
 	const char *reason = failure ? failure : response && response->has_error ? response->message : NULL;
 	if (reason)
-		log_info("call %s by %s failed: %s", call->request.id, call->caller, reason);
+		log_info("call %.*s by %s failed: %.*s", LOGGED_MAX, call->request.id, call->caller, LOGGED_MAX, reason);
 
 	struct router_outcome outcome = { .failure = failure, .response = failure ? NULL : response };
 	call->done(&outcome, call->context);
@@ -341,36 +361,59 @@ static void call_directory_ready(const char *failure, void *context)
 static void refuse_at_once(const struct hyper_request *request, const char *caller, const char *failure,
 			   router_done done, void *context)
 {
-	log_info("call %s by %s failed: %s", request->id ? request->id : "?", caller && *caller ? caller : "?", failure);
+	log_info("call %.*s by %s failed: %.*s", LOGGED_MAX, request->id ? request->id : "?",
+		 caller && *caller ? caller : "?", LOGGED_MAX, failure);
 	struct router_outcome outcome = { .failure = failure };
 	done(&outcome, context);
 }
 
-void router_deliver(struct router *router, const struct hyper_request *request, const char *caller, router_done done,
-		    void *context)
+static void refuse_loop(const struct hyper_request *request, const char *caller, router_done done, void *context)
 {
-	const char *id = request->id ? request->id : "", *by = caller ? caller : "";
-	if (is_in_transit(router, by, id)) {
-		char *text = NULL;
-		if (asprintf(&text, "request %s is already being processed (maybe a delivery loop)", id) < 0)
-			text = NULL;
-		refuse_at_once(request, caller, text ? text : "out of memory", done, context);
-		free(text);
-		return;
-	}
-	if (!*by) {
-		refuse_at_once(request, caller, "client info missing", done, context);
+	char *text = NULL;
+	if (asprintf(&text, "request %s is already being processed (maybe a delivery loop)",
+		     request->id ? request->id : "") < 0)
+		text = NULL;
+	refuse_at_once(request, caller, text ? text : "out of memory", done, context);
+	free(text);
+}
+
+static int call_fill(struct router_call *call, const struct hyper_request *request, const char *caller,
+		     const char *origin)
+{
+	if (hyper_request_copy(request, &call->request) < 0 || !(call->caller = strdup(caller)) ||
+	    (!call->request.id && !(call->request.id = strdup(""))))
+		return -ENOMEM;
+	if (!origin)
+		return 0;
+	if (!(call->origin = strdup(origin)))
+		return -ENOMEM;
+	if (!transit_find(call->router, caller, call->request.id))
+		return 0;
+	char *id = transit_unique_id(call->router, caller, call->request.id);
+	if (!id)
+		return -ENOMEM;
+	free(call->request.id);
+	call->request.id = id;
+	return 0;
+}
+
+static void deliver(struct router *router, const struct hyper_request *request, const char *caller, const char *origin,
+		    router_done done, void *context)
+{
+	const struct router_call *same = transit_find(router, caller, request->id ? request->id : "");
+	if (same && (!origin || !same->origin || strcmp(same->origin, origin) == 0)) {
+		refuse_loop(request, caller, done, context);
 		return;
 	}
 	struct router_call *call = calloc(1, sizeof(*call));
-	if (!call || hyper_request_copy(request, &call->request) < 0 || !(call->caller = strdup(by)) ||
-	    (!call->request.id && !(call->request.id = strdup("")))) {
+	if (call)
+		call->router = router;
+	if (!call || call_fill(call, request, caller, origin) < 0) {
 		if (call)
 			call_free(call);
 		refuse_at_once(request, caller, "out of memory", done, context);
 		return;
 	}
-	call->router = router;
 	call->done = done;
 	call->context = context;
 	call->delivery.request = &call->request;
@@ -378,6 +421,21 @@ void router_deliver(struct router *router, const struct hyper_request *request, 
 	transit_enter(call);
 	call->waits_for_directory = true;
 	directory_refresh(router->directory, call_directory_ready, call);
+}
+
+void router_deliver(struct router *router, const struct hyper_request *request, const char *caller, router_done done,
+		    void *context)
+{
+	if (!caller || !*caller)
+		refuse_at_once(request, caller, "client info missing", done, context);
+	else
+		deliver(router, request, caller, NULL, done, context);
+}
+
+void router_deliver_local(struct router *router, const struct hyper_request *request, const char *origin,
+			  router_done done, void *context)
+{
+	deliver(router, request, router->name, origin, done, context);
 }
 
 bool router_offer_connection(struct router *router, const struct connection_request *request,

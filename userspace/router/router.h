@@ -42,6 +42,12 @@ typedef void (*router_done)(const struct router_outcome *outcome, void *context)
  * not used. `done` is called exactly once, possibly from inside. */
 void router_deliver(struct router *router, const struct hyper_request *request, const char *caller, router_done done,
 		    void *context);
+/* The same for a call of the own operator that entered at a local door. `origin`
+ * tells local programs apart (address of the connection): an id that another one
+ * has under way is no loop. Such a call goes on with an id made unique, because
+ * the recipient knows us as one caller. */
+void router_deliver_local(struct router *router, const struct hyper_request *request, const char *origin,
+			  router_done done, void *context);
 
 /* Offers a `_connectionRequest` to the channels. False: none takes it, and
  * `done` is not called. */

@@ -101,7 +101,7 @@ class PythonB:
         self.channel = credentials.channel(proxy_address, proxy)
         self.answers = queue.Queue()
         self.answers.put(proto.response("1", {"name": credentials.name}))
-        self.stream = proto.server_call(self.channel)(iter(self.answers.get, None))
+        self.stream = proto.server_call(self.channel)(iter(self.answers.get, None), wait_for_ready=True)
         threading.Thread(target=self._serve_stream, daemon=True).start()
 
     def echo(self, message):

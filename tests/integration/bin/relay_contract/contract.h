@@ -90,12 +90,14 @@ bool test_poll_is_due(struct test *test, unsigned interval_ms);
  * from a thread. */
 uint64_t memory_available(void);
 struct memory_watch;
-struct memory_watch *memory_watch_start(void);
-/* How far MemAvailable, without what processes took for themselves, fell below its value at the
- * start, at worst, since the last call. */
-uint64_t memory_watch_growth(struct memory_watch *watch);
-void memory_watch_stop(struct memory_watch *watch);
-/* Runs the engine for windows of `window_ms` until in one of them the growth is at most `bound`.
- * Other programs use memory too: only what is there in each of three windows is the relay's.
- * Fails the test. `growth` gets that of the last window. */
-bool test_check_memory(struct test *test, struct memory_watch *watch, uint64_t bound, unsigned window_ms, uint64_t *growth);
+/* Begins to sample; `bound` is what a test may use. */
+struct memory_watch *memory_watch_start(struct test *test, uint64_t bound);
+/* Runs the engine for a window of `window_ms`, and up to three more while the memory in use seems to
+ * be over the bound: other programs use memory too, but only for a while. 0: no window, what was
+ * sampled since the start counts if it is within the bound. False: it is not, look at a window. */
+bool memory_watch_observe(struct memory_watch *watch, unsigned window_ms);
+/* Forgets what was sampled, for another memory_watch_observe(…, 0). */
+void memory_watch_restart(struct memory_watch *watch);
+/* Judges, unless the test has failed: how far did what the machine had left for the kernel fall in
+ * the best window, below what it had before the test and has now that all pairs have ended? */
+void memory_watch_finish(struct memory_watch *watch);

@@ -233,12 +233,21 @@ bool end_is_through(const struct end *end)
 
 int end_connect(struct engine *engine, struct end *end, uint16_t port, unsigned send_buffer, unsigned receive_buffer)
 {
-	struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(port),
-				       .sin_addr = { htonl(INADDR_LOOPBACK) } };
+	union {
+		struct sockaddr any;
+		struct sockaddr_in ipv4;
+		struct sockaddr_in6 ipv6;
+	} address = { .ipv4 = { .sin_family = AF_INET, .sin_port = htons(port), .sin_addr = { htonl(INADDR_LOOPBACK) } } };
+	socklen_t size = sizeof address.ipv4;
 	int one = 1;
 
+	if (end->uses_ipv6) {
+		address.ipv6 = (struct sockaddr_in6){ .sin6_family = AF_INET6, .sin6_port = htons(port), .sin6_addr = in6addr_loopback };
+		size = sizeof address.ipv6;
+	}
+
 	end->engine = engine;
-	end->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	end->fd = socket(address.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (end->fd < 0)
 		return -errno;
 	setsockopt(end->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
@@ -246,15 +255,14 @@ int end_connect(struct engine *engine, struct end *end, uint16_t port, unsigned 
 		setsockopt(end->fd, SOL_SOCKET, SO_SNDBUF, &send_buffer, sizeof send_buffer);
 	if (receive_buffer)
 		setsockopt(end->fd, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof receive_buffer);
-	if (connect(end->fd, (struct sockaddr *)&address, sizeof address) && errno != EINPROGRESS) {
+	if (connect(end->fd, &address.any, size) && errno != EINPROGRESS) {
 		int error = errno;
 		close(end->fd);
 		end->fd = -1;
 		return -error;
 	}
-	socklen_t size = sizeof address;
-	getsockname(end->fd, (struct sockaddr *)&address, &size);
-	end->port = ntohs(address.sin_port);
+	getsockname(end->fd, &address.any, &size);
+	end->port = ntohs(end->uses_ipv6 ? address.ipv6.sin6_port : address.ipv4.sin_port);
 	end_update(end);
 	return 0;
 }

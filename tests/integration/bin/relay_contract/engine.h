@@ -47,6 +47,7 @@ struct end {
 	struct engine *engine;
 	int fd; /* -1: closed */
 	uint16_t port;
+	bool uses_ipv6;
 	uint32_t watched; /* epoll mask */
 	bool is_in_epoll;
 	size_t timed; /* position in engine->timed, from 1; 0: not in it */

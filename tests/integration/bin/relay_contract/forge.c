@@ -112,6 +112,16 @@ static int connection_restore(int fd, const struct connection *connection, uint3
 	return 0;
 }
 
+bool forge_is_permitted(void)
+{
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	bool is_permitted = fd >= 0 && !set(fd, TCP_REPAIR, TCP_REPAIR_ON);
+
+	if (fd >= 0)
+		close(fd);
+	return is_permitted;
+}
+
 int forge_step_back(struct end *end, uint32_t back)
 {
 	struct connection connection;

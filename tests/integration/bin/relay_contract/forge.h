@@ -4,6 +4,8 @@
  * rare in nature, and the reason for the trim in the kernel program. Needs CAP_NET_ADMIN. */
 #include "engine.h"
 
+bool forge_is_permitted(void);
+
 /* Replaces the end's socket by one of the same connection whose sending position lies
  * `back` bytes before: what it sends next begins with bytes that the relay has taken. All it
  * has sent must have been acknowledged, and nothing may be on the way to it. end->sent is

@@ -74,6 +74,7 @@ static char *settings_text(const struct host_settings *settings)
 		{ "lose_packet_every", settings->lose_packet_every },
 		{ "no_trim", settings->no_trim },
 		{ "lobby", settings->lobby },
+		{ "both_families", settings->both_families },
 	};
 
 	for (size_t at = 0; at < sizeof numbers / sizeof *numbers; at++)

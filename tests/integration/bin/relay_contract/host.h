@@ -16,6 +16,7 @@ struct host_settings {
 	unsigned workers; /* 0: one */
 	uint64_t pair_memory_bytes, credit_budget_bytes, max_pairs; /* 0: the relay's own */
 	unsigned accept_timeout_ms, token_timeout_ms, stall_limit_ms;
+	bool both_families; /* listens on IPv6 too */
 	/* faults of the test build */
 	unsigned lose_record_every, lose_packet_every, late_record_every;
 	bool no_trim;

@@ -56,7 +56,7 @@ struct pair *pair_open(struct test *test, const struct pair_plan *plan)
 		const struct flow *out = &plan->flows[side], *in = &plan->flows[!side];
 		struct end *end = &pair->ends[side];
 		*end = (struct end){
-			.fd = -1, .engine = &test->engine, .token_mode = plan->token_modes[side],
+			.fd = -1, .engine = &test->engine, .uses_ipv6 = plan->uses_ipv6[side], .token_mode = plan->token_modes[side],
 			.out_stream = stream + side, .in_stream = stream + !side,
 			.total = out->total, .limit = out->holds ? 0 : out->limit ? out->limit : out->total,
 			.finish = out->finish, .single_bytes = out->single_bytes,

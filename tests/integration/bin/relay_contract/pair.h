@@ -19,6 +19,7 @@ struct pair_plan {
 	struct flow flows[2];
 	unsigned send_buffer, receive_buffer; /* of the test's sockets; 0: the kernel's */
 	enum token_mode token_modes[2];
+	bool uses_ipv6[2];       /* settings.both_families of the host */
 	bool second_comes_later; /* by pair_connect_second() */
 };
 

@@ -136,6 +136,35 @@ static void early_fin(struct test *test)
 	test_note(test, "%zu pairs, %zu on the plane", count, on_plane);
 }
 
+/* ---- parties of different families ---- */
+
+static void families(struct test *test)
+{
+	struct host_settings settings = { .both_families = true };
+
+	if (!test_start_host(test, &settings))
+		return;
+	for (unsigned at = 0; at < 8; at++) {
+		struct pair_plan plan = {
+			.flows = { { .total = 3 * MB, .limit = 1000, .finish = FINISH_SHUTDOWN }, { .total = MB, .limit = 1000, .finish = FINISH_SHUTDOWN } },
+			.uses_ipv6 = { at & 1, at & 2 },
+		};
+		if (!pair_open(test, &plan))
+			return;
+	}
+	if (!pairs_warm_up(test, 5000))
+		return;
+	for (size_t at = 0; at < test->pair_count; at++)
+		for (unsigned stream = 0; stream < 2; stream++)
+			pair_release(test->pairs[at], stream, FOREVER);
+	if (!pairs_wait_through(test, 10000) || !pairs_wait_ended(test, 5000) || !pairs_check_happy(test))
+		return;
+	for (size_t at = 0; at < test->pair_count; at++)
+		if (!pair_check_redirected(test->pairs[at]))
+			return;
+	test_note(test, "IPv4 and IPv6, each with each");
+}
+
 /* ---- idle first ---- */
 
 static void idle_then_used(struct test *test)
@@ -175,6 +204,7 @@ static void idle_then_used(struct test *test)
 const struct test_case join_cases[] = {
 	{ "join-at-full-speed", "500 joins while both parties send at full speed", ON_ALL, join_at_full_speed, true },
 	{ "early-fin", "the second party has sent FIN before it is joined", ON_ALL, early_fin, true },
+	{ "families", "parties over IPv4 and IPv6, each with each", ON_ALL, families, false },
 	{ "idle-then-used", "a pair idle for longer than every timeout of joining, then used", ON_ALL, idle_then_used, true },
 	{ 0 },
 };

@@ -32,7 +32,7 @@ int doorway_open(const struct doorway_options *options, struct doorway **result,
 		error = refusals_create(&doorway->refusals);
 	struct endpoint_options endpoint = {
 		.relay = options->relay, .broker = doorway->broker, .refusals = doorway->refusals,
-		.bind_address = "127.0.0.1:0", .token_timeout_ms = options->token_timeout_ms,
+		.bind_address = options->both_families ? ":0" : "127.0.0.1:0", .token_timeout_ms = options->token_timeout_ms,
 	};
 	if (!error)
 		error = endpoint_start(&endpoint, &doorway->endpoint);

@@ -12,6 +12,7 @@ struct doorway;
 struct doorway_options {
 	struct relay *relay;
 	unsigned accept_timeout_ms, token_timeout_ms;
+	bool both_families; /* on every address; else on 127.0.0.1 */
 };
 
 /* 0 and the port, or a negative errno. */

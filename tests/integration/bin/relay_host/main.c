@@ -245,6 +245,7 @@ int main(int argc, char **argv)
 		.relay = host.relay,
 		.accept_timeout_ms = setting(settings, "accept_timeout_ms", 10000),
 		.token_timeout_ms = setting(settings, "token_timeout_ms", 5000),
+		.both_families = setting(settings, "both_families", 0),
 	};
 	error = doorway_open(&door, &host.doorway, &port);
 	if (error) {
