@@ -275,7 +275,7 @@ static void stall_limit(struct test *test)
 }
 
 const struct test_case stopped_cases[] = {
-	{ "stall-limit", "a stopped reader is reset after the stall limit, a silent pair is not", ON_ALL, stall_limit },
+	{ "stall-limit", "a stopped reader is reset after the stall limit, a silent pair is not", ON_ALL, stall_limit, false },
 	{ "thousand-stopped", "1,000 stopped readers; ten other pairs keep 70 % of their rate", ON_ALL, thousand_stopped, true },
 	{ "stopped-reader", "a reader stops for 30 s (5 minutes at full size) and goes on", ON_ALL, stopped_reader, true },
 	{ 0 },
