@@ -263,7 +263,7 @@ int ktls_attach(int fd)
 	return setsockopt(fd, IPPROTO_TCP, TCP_ULP, "tls", sizeof "tls") ? -errno : 0;
 }
 
-static int present_key(const struct ktls_secrets *secrets, enum ktls_direction direction, struct ktls_key *key)
+int ktls_present_key(const struct ktls_secrets *secrets, enum ktls_direction direction, struct ktls_key *key)
 {
 	int error = 0;
 
@@ -328,7 +328,7 @@ int ktls_give_key(int fd, const struct ktls_key *key, enum ktls_direction direct
 int ktls_arm(int fd, const struct ktls_secrets *secrets, enum ktls_direction direction)
 {
 	struct ktls_key key;
-	int error = present_key(secrets, direction, &key);
+	int error = ktls_present_key(secrets, direction, &key);
 
 	if (!error)
 		error = ktls_give_key(fd, &key, direction);

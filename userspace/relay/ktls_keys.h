@@ -23,6 +23,8 @@ struct ktls_key {
 	uint64_t sequence; /* of the next record */
 };
 
+/* What protects the direction's next record (ktls.c). 0 or -EPROTO. */
+int ktls_present_key(const struct ktls_secrets *secrets, enum ktls_direction direction, struct ktls_key *key);
 /* Gives a key to a socket (ktls.c). 0 or a negative errno. */
 int ktls_give_key(int fd, const struct ktls_key *key, enum ktls_direction direction);
 

@@ -77,6 +77,10 @@ void session_fail(struct side *side, int error, const char *what)
 
 	if (error == EBADMSG || error == EMSGSIZE)
 		return pair_end(side_pair(side), OUTCOME_TLS_BROKEN, "side %u, %s: a record cannot be opened", side->number, what);
+	/* A reset of which somebody else has taken the error looks like an early end. */
+	if (error == EPROTO && session && session->outcome == OUTCOME_TRUNCATED && !session->has_closed &&
+	    tcp_state(side->watch.fd) == TCP_STATE_CLOSE)
+		error = ECONNRESET;
 	if (error == EPROTO && session && session->outcome != OUTCOME_HAPPY)
 		return pair_end(side_pair(side), session->outcome, "side %u, %s%s%s", side->number, what,
 				*session->detail ? ": " : "", session->detail);
@@ -440,15 +444,16 @@ void session_tell(const struct side *side, char text[PROBE_TEXT_SIZE])
 
 uint64_t session_records_most = 14ull << 20;
 
-/* What TCP has carried beyond the payload: headers, tags and control records. */
-static uint64_t beyond_payload(const struct side *side, enum ktls_direction direction)
+/* What TCP has carried beyond the payload: headers, tags and control records. Payload that waits unread when a
+ * key begins is counted as that too, which hides as many records as fit into a receive buffer. */
+static int64_t beyond_payload(const struct side *side, enum ktls_direction direction)
 {
 	struct tcp_facts facts;
 
 	if (direction == KTLS_SEND)
-		return tcp_stream_end(side->watch.fd) - side_other((struct side *)(uintptr_t)side)->copied;
+		return (int64_t)(tcp_stream_end(side->watch.fd) - side_other((struct side *)(uintptr_t)side)->copied);
 	tcp_facts_read(side->watch.fd, &facts);
-	return facts.received - side->read;
+	return (int64_t)(facts.received - side->read);
 }
 
 static void mark_limit(struct side *side, enum ktls_direction direction)
@@ -461,8 +466,8 @@ void session_sweep(struct side *side)
 	struct session *session = side->session;
 	struct pair *pair = side_pair(side);
 	/* Header and tag; more where the record carries a type or a nonce. Padding counts as records, which is safe. */
-	const uint64_t overhead = 21;
-	uint64_t sent, received, most = session_records_most;
+	const int64_t overhead = 21;
+	int64_t sent, received, most = (int64_t)session_records_most;
 
 	if (!session->in_kernel)
 		return;
@@ -471,8 +476,8 @@ void session_sweep(struct side *side)
 	if (sent <= most && received <= most)
 		return;
 	if (!pair->worker->relay->probe.ktls_rekeys || ktls_secrets_version(session->secrets) != KTLS_TLS_1_3 || received > most + most / 8)
-		return pair_end(pair, OUTCOME_KEY_LIMIT, "side %u: %llu records sent, %llu received", side->number, (unsigned long long)sent,
-				(unsigned long long)received);
+		return pair_end(pair, OUTCOME_KEY_LIMIT, "side %u: about %lld records sent, %lld received", side->number, (long long)sent,
+				(long long)received);
 	session->update_due = true;
 	session->update_asks = received > most;
 	session_update(side);

@@ -21,7 +21,7 @@ struct session {
 	bool update_asks; /* and the peer is to change its keys too */
 	int refused_errno;
 	int error; /* that the last read met behind bytes */
-	uint64_t limit_received, limit_sent; /* TCP bytes and payload when the present keys began: bytes less payload */
+	int64_t limit_received, limit_sent; /* TCP bytes and payload when the present keys began: bytes less payload */
 	enum outcome outcome; /* of the pair, after a call has failed with EPROTO */
 	char detail[72];
 };

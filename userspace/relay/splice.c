@@ -35,8 +35,8 @@ static bool empty_pipe(struct side *side)
 		ssize_t written = splice(side->pipe->out, NULL, target->watch.fd, NULL, side->pipe_bytes,
 					 SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
 
-		if (written < 0) {
-			if (errno != EAGAIN && errno != EINTR && errno != ENOMEM)
+		if (written <= 0) {
+			if (written < 0 && errno != EAGAIN && errno != EINTR && errno != ENOMEM)
 				session_fail(target, errno, "splice to it");
 			return false;
 		}

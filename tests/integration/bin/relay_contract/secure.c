@@ -228,8 +228,13 @@ ssize_t secure_send(struct secure *secure, const void *bytes, size_t size)
 	errno = 0;
 	result = SSL_write(secure->tls, bytes, (int)size);
 	if (result <= 0) {
-		ssize_t done = meaning(secure, result);
+		int saved_errno = errno;
+		ssize_t done = explain(secure, result, saved_errno);
 
+		if (done == 0) { /* behind the peer's close_notify OpenSSL says only that */
+			errno = saved_errno ? saved_errno : EPIPE;
+			done = -1;
+		}
 		secure->begun = errno == EAGAIN ? size : 0;
 		return done;
 	}
