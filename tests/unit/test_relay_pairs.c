@@ -144,6 +144,50 @@ static void half_close_leaves_the_other_way_open(void **state)
 	rig_close(&rig);
 }
 
+static bool has_ended_one_way(const struct pair_report *report)
+{
+	return report->directions[0].ended;
+}
+
+static void an_ended_direction_keeps_no_credit(void **state)
+{
+	struct rig rig;
+	struct rig_ends ends;
+	struct pair_report report;
+	struct relay_totals totals;
+	uint64_t first;
+	char got;
+
+	(void)state;
+	open_rig(&rig, AF_INET);
+	rig_join(&rig, 0, &ends);
+	report = rig_wait_pair(&rig, ends.id, rig_is_open);
+	first = report.directions[0].credit_bytes;
+	for (unsigned round = 0; first && report.directions[0].credit_bytes == first && round < 10; round++) {
+		struct rig_stream stream = { .from = ends.client[0], .to = ends.client[1], .seed = round,
+					     .size = 20 << 20, .write_most = 200000, .read_most = 50000,
+					     .read_pause_us = 1000 };
+
+		rig_run_streams(&stream, 1);
+		assert_int_equal(relay_find_pair(rig.relay, ends.id, &report), 0);
+	}
+	if (planes & PLANE_MASK_SOCKMAP)
+		assert_true(report.directions[0].credit_bytes > first);
+	shutdown(ends.client[0], SHUT_WR);
+	assert_int_equal(recv(ends.client[1], &got, 1, 0), 0);
+	report = rig_wait_pair(&rig, ends.id, has_ended_one_way);
+	assert_int_equal(report.directions[0].credit_bytes, first);
+	relay_totals(rig.relay, &totals);
+	assert_int_equal(totals.credit_lent_bytes, 2 * first);
+	close(ends.client[1]);
+	report = rig_wait_end(&rig, ends.id);
+	assert_happy(&report);
+	relay_totals(rig.relay, &totals);
+	assert_int_equal(totals.credit_lent_bytes, 0);
+	close(ends.client[0]);
+	rig_close(&rig);
+}
+
 static void a_reset_resets_the_other_side(void **state)
 {
 	struct rig rig;
@@ -215,6 +259,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(half_close_leaves_the_other_way_open),
 		cmocka_unit_test(bytes_sent_before_the_join_arrive),
+		cmocka_unit_test(an_ended_direction_keeps_no_credit),
 		cmocka_unit_test(a_reset_resets_the_other_side),
 		cmocka_unit_test(many_short_streams_arrive_whole),
 		cmocka_unit_test(bytes_arrive_in_order_both_ways),

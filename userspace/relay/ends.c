@@ -93,6 +93,8 @@ void ends_stream(struct side *side)
 	if (shutdown(target->watch.fd, SHUT_WR) && !session_is_through(target))
 		return pair_fail(target, errno, "shutdown");
 	side->ended = true;
+	if (side->gate) /* the pair may live on for hours with its other direction */
+		gate_take_credit_back(side);
 	side_wait_for(side, WAIT_NOTHING, 0);
 	if (target->ended)
 		ends_wait_for_tails(pair);

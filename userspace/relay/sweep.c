@@ -39,9 +39,9 @@ static void sweep_gate(struct side *side)
 	struct worker *worker = side_pair(side)->worker;
 	uint64_t word, now = loop_now_ns(worker->loop);
 
-	if (!side->mapped || side->ended)
-		return;
-	word = __atomic_load_n(&side->gate->gate, __ATOMIC_ACQUIRE);
+	if (side->ended)
+		return; /* its credit was taken back with its end */
+	word = side->mapped ? __atomic_load_n(&side->gate->gate, __ATOMIC_ACQUIRE) : 0;
 	if (word & GATE_BROKEN || ((word & GATE_CLOSED) && side->waits == WAIT_NOTHING && side_pair(side)->in_map)) {
 		worker->past.found_by_sweep++;
 		return pair_pump(side);
