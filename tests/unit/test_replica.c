@@ -81,6 +81,44 @@ static void refuses_a_list_as_a_whole(void **state)
 	verifier_free(verifier);
 }
 
+static json_t *slice(const json_t *records, size_t from, size_t to)
+{
+	json_t *part = json_array();
+
+	for (size_t i = from; i < to; i++)
+		json_array_append(part, json_array_get(records, i));
+	return part;
+}
+
+/* An sd whose data was cut answers all it has, since it does not know the tip. */
+static void refuses_the_same_directory_with_fewer_records(void **state)
+{
+	struct verifier *verifier = vector_verifier();
+	json_t *records = vector_records(), *list, *changed;
+	int64_t now = record_seconds(json_array_get(records, 27));
+	struct replica replica;
+
+	(void)state;
+	assert_int_equal(replica_init(&replica, verifier), 0);
+	list = slice(records, 0, 20);
+	assert_int_equal(replica_update(&replica, list, now, reason), 0);
+	json_decref(list);
+	assert_string_equal(replica_root(&replica), signed_record_hash(json_array_get(records, 0)));
+	assert_refused(&replica, slice(records, 0, 1), now, "without record 1 of the 20");
+	assert_refused(&replica, slice(records, 0, 19), now, "without record 19 of the 20");
+	list = slice(records, 0, 19); /* another one took the place of the tip */
+	changed = json_deep_copy(json_array_get(records, 20));
+	json_object_set(changed, "parent_hash", json_object_get(json_array_get(records, 18), "hash"));
+	json_array_append_new(list, changed);
+	assert_refused(&replica, list, now, "rolled back");
+	assert_int_equal(replica_update(&replica, records, now, reason), 0); /* all, and more */
+	assert_true(json_equal(replica.records, records));
+	assert_int_equal(json_object_size(replica.entries), 12);
+	replica_clear(&replica);
+	json_decref(records);
+	verifier_free(verifier);
+}
+
 static void a_new_root_replaces_everything_unless_it_is_older(void **state)
 {
 	struct made root = make(NULL, "critical,CA:TRUE", NULL, NULL, NULL);
@@ -139,6 +177,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(takes_the_recorded_directory_in_parts),
 		cmocka_unit_test(refuses_a_list_as_a_whole),
+		cmocka_unit_test(refuses_the_same_directory_with_fewer_records),
 		cmocka_unit_test(a_new_root_replaces_everything_unless_it_is_older),
 	};
 

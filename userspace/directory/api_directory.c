@@ -139,7 +139,7 @@ static void handle_records(struct api_directory *directory, const json_t *list)
 {
 	size_t before = json_array_size(directory->replica.records);
 	char why[SIGNATURE_REASON_SIZE];
-	_free_ char *failure = NULL;
+	_free_ char *failure = NULL, *root = strdup(replica_root(&directory->replica));
 
 	if (replica_update(&directory->replica, list, (int64_t)time(NULL), why)) {
 		if (asprintf(&failure, "its records are refused: %s", why) < 0)
@@ -149,6 +149,9 @@ static void handle_records(struct api_directory *directory, const json_t *list)
 		return;
 	}
 	wait_notice_clear(&directory->notice, directory->name);
+	if (root && *root && strcmp(root, replica_root(&directory->replica)))
+		log_warning("%s: the directory was reset: it begins with record %s, no longer with %s", directory->name,
+			    replica_root(&directory->replica), root);
 	if (!directory->loaded || json_array_size(list))
 		log_info("%s: %zu records (%zu new), %zu entries", directory->name, json_array_size(directory->replica.records),
 			 directory->loaded ? json_array_size(list) : json_array_size(directory->replica.records) - before,

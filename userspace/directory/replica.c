@@ -38,6 +38,11 @@ const char *replica_tip(const struct replica *replica)
 	return count ? signed_record_hash(json_array_get(replica->records, count - 1)) : "";
 }
 
+const char *replica_root(const struct replica *replica)
+{
+	return json_array_size(replica->records) ? signed_record_hash(json_array_get(replica->records, 0)) : "";
+}
+
 static int refuse(char reason[SIGNATURE_REASON_SIZE], const char *why)
 {
 	snprintf(reason, SIGNATURE_REASON_SIZE, "%s", why);
@@ -77,6 +82,25 @@ static int read_list(const json_t *list, json_t *result, char reason[SIGNATURE_R
 	return 0;
 }
 
+/* All records of the directory that is known. sd sends them when it does not have the
+ * known tip: it has lost records, or other ones took their place. What was revoked
+ * there would be valid again. */
+static int check_same_root(const struct replica *replica, const json_t *list, char reason[SIGNATURE_REASON_SIZE])
+{
+	size_t known = json_array_size(replica->records), same = 0;
+
+	while (same < known && same < json_array_size(list) &&
+	       !strcmp(signed_record_hash(json_array_get(list, same)), signed_record_hash(json_array_get(replica->records, same))))
+		same++;
+	if (same == known)
+		return 0;
+	snprintf(reason, SIGNATURE_REASON_SIZE,
+		 "the same directory, but without record %zu of the %zu that are known: its data was rolled back or has "
+		 "lost records; restore it, or start it anew with --reset",
+		 same, known);
+	return -EBADMSG;
+}
+
 /* Does the list continue what is known, or begin anew? */
 static int check_start(const struct replica *replica, const json_t *list, bool *anew, char reason[SIGNATURE_REASON_SIZE])
 {
@@ -87,9 +111,11 @@ static int check_start(const struct replica *replica, const json_t *list, bool *
 		return 0;
 	if (*signed_record_parent(first))
 		return refuse(reason, "the records do not continue the known ones");
+	*anew = true;
+	if (!strcmp(signed_record_hash(first), replica_root(replica)))
+		return check_same_root(replica, list, reason);
 	if (instant_compare(created_at(first), created_at(json_array_get(replica->records, 0))) < 0)
 		return refuse(reason, "the new first record is older than the known one");
-	*anew = true;
 	return 0;
 }
 

@@ -2,7 +2,8 @@
 #pragma once
 /* A verified copy of a service directory's chain, and the entries made from it
  * (the rules of protocol page 3.8, without I/O or clock). An update is taken as
- * a whole or not at all. What was verified once is not verified again; that the
+ * a whole or not at all, and a directory with the same first record never gets
+ * shorter: it goes on behind the known records or is refused. What was verified once is not verified again; that the
  * old records' certificates still hold at the time is looked at whenever
  * something new comes. */
 #include "directory/verifier.h"
@@ -20,6 +21,8 @@ void replica_clear(struct replica *replica);
 
 /* Hash of the last record, "" if there is none. */
 const char *replica_tip(const struct replica *replica);
+/* Hash of the first record, "" likewise: another one is another directory. */
+const char *replica_root(const struct replica *replica);
 
 /* `list`: what `getRecords` answered to the tip. 0: taken (or nothing new); else
  * -EBADMSG (or -ENOMEM) with a sentence in `reason`, and nothing has changed. */
