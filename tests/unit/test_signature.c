@@ -54,6 +54,33 @@ static void a_changed_record_is_not_authentic(void **state)
 	verifier_free(verifier);
 }
 
+/* A stranger's certificate of any size is cheap: it is not parsed, let alone kept. */
+static void a_large_certificate_is_refused(void **state)
+{
+	struct verifier *verifier = vector_verifier();
+	json_t *records = vector_records(), *changed = json_deep_copy(json_array_get(records, 1));
+	json_t *signature = json_object_get(changed, "signature");
+	_free_ char *large = malloc((16 << 10) + 2);
+	const char *pem = json_text(signature, "c");
+	size_t length = strlen(pem);
+
+	(void)state;
+	memset(large, '\n', (16 << 10) + 1);
+	memcpy(large, pem, length);
+	large[16 << 10] = 0;
+	json_object_set_new(signature, "c", json_string(large));
+	if (!verifier_is_authentic(verifier, changed, reason))
+		fail_msg("%s", reason);
+	large[16 << 10] = '\n';
+	large[(16 << 10) + 1] = 0;
+	json_object_set_new(signature, "c", json_string(large));
+	assert_false(verifier_is_authentic(verifier, changed, reason));
+	assert_string_equal(reason, "the signing certificate is larger than 16 KiB");
+	json_decref(changed);
+	json_decref(records);
+	verifier_free(verifier);
+}
+
 static void time_and_pins_decide_what_is_admissible(void **state)
 {
 	struct verifier *verifier = vector_verifier();
@@ -252,6 +279,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(verifies_every_recorded_record),
 		cmocka_unit_test(a_changed_record_is_not_authentic),
+		cmocka_unit_test(a_large_certificate_is_refused),
 		cmocka_unit_test(time_and_pins_decide_what_is_admissible),
 		cmocka_unit_test(the_last_listed_signing_key_is_pinned),
 		cmocka_unit_test(signs_what_it_then_verifies),

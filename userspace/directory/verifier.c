@@ -2,7 +2,8 @@
 /* Verification of signed records, see verifier.h. A directory has few signers
  * and many records, so parsed certificates are kept, found by their PEM text.
  * Strangers can send any number of certificates: when the store is full it is
- * emptied, which costs time, never correctness. */
+ * emptied, which costs time, never correctness. A certificate that could not
+ * sign anything, or a text that is larger than any of them, never gets in. */
 #include "directory/verifier.h"
 
 #include "base/json.h"
@@ -14,6 +15,7 @@
 #include <string.h>
 
 #define KNOWN_MAX 64
+#define CERTIFICATE_MAX (16 << 10) /* bytes of PEM text */
 
 struct known_signer {
 	struct signer *signer;
@@ -76,9 +78,18 @@ static struct known_signer *find_signer(struct verifier *verifier, const char *p
 
 	if (place)
 		return &verifier->known[json_integer_value(place)];
+	if (strlen(pem) > CERTIFICATE_MAX) {
+		refuse(reason, "the signing certificate is larger than 16 KiB");
+		return NULL;
+	}
 	signer = signer_parse(pem, strlen(pem), reason);
 	if (!signer)
 		return NULL;
+	if (!signer_has_group(signer, SD_ADMIN_GROUP)) {
+		refuse(reason, "the signer is not in the group " SD_ADMIN_GROUP);
+		signer_free(signer);
+		return NULL;
+	}
 	if (verifier->count == KNOWN_MAX)
 		forget_all(verifier);
 	if (json_object_set_new(verifier->index, pem, json_integer((json_int_t)verifier->count))) {
@@ -106,8 +117,6 @@ bool verifier_is_authentic(struct verifier *verifier, const json_t *signed_recor
 	known = find_signer(verifier, json_text(signature, "c"), reason);
 	if (!known)
 		return false;
-	if (!signer_has_group(known->signer, SD_ADMIN_GROUP))
-		return refuse(reason, "the signer is not in the group " SD_ADMIN_GROUP);
 	if (!signer_verify(known->signer, digest, sizeof(digest), json_text(signature, "r"), json_text(signature, "s")))
 		return refuse(reason, "the signature is wrong");
 	return true;
