@@ -7,6 +7,20 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Values and keys. */
+static size_t count_values(const json_t *value)
+{
+	size_t count = 1, index;
+	json_t *each;
+	const char *key;
+
+	json_object_foreach((json_t *)value, key, each)
+		count += 1 + count_values(each);
+	json_array_foreach(value, index, each)
+		count += count_values(each);
+	return count;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void check_number(const uint8_t *data, size_t size)
@@ -34,6 +48,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	value = json_read((const char *)data, size, &error);
 	if (!value)
 		return 0;
+	/* The count that is made from the text is never too small. */
+	if (json_read_bounded((const char *)data, size, count_values(value) - 1, &error))
+		abort();
 	text = json_write(value, &length);
 	if (!text || strlen(text) != length)
 		abort();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* JSON text: numbers, order of keys, escapes; and the recorded answers of a
  * running installation, which must come out byte for byte. */
+#include "base/instant.h"
 #include "base/json.h"
 
 #include <errno.h>
@@ -193,6 +194,35 @@ static void what_is_no_json_has_a_reason(void **state)
 	}
 }
 
+static void too_many_values_are_refused_before_they_take_memory(void **state)
+{
+	static const char marks[] = "{\"a,,\\\",[\":[1,2,{\"b\":\"{{{{[[[[\"}]}"; /* 7 values and keys */
+	size_t length = 15 << 20, at;
+	char *text = malloc(length + 1);
+	json_error_t error;
+	json_t *value;
+
+	(void)state;
+	value = json_read_bounded(marks, sizeof(marks) - 1, 8, &error);
+	assert_non_null(value);
+	json_decref(value);
+	assert_null(json_read_bounded(marks, sizeof(marks) - 1, 6, &error));
+	assert_string_equal(error.text, "more than 6 values");
+	memcpy(text, "{\"a\":[{", 6);
+	for (at = 6; at + 3 < length; at += 3)
+		memcpy(text + at, "{},", 3);
+	uint64_t start = clock_now_ms();
+	assert_null(json_read_bounded(text, at, 200000, &error));
+	assert_true(clock_now_ms() - start < 500);
+	/* A long text is no reason. */
+	memset(text, 'x', length);
+	text[0] = text[length - 1] = '"';
+	value = json_read_bounded(text, length, 1, &error);
+	assert_int_equal(json_string_length(value), length - 2);
+	json_decref(value);
+	free(text);
+}
+
 static void values_without_text_are_refused(void **state)
 {
 	json_t *deep = json_array();
@@ -288,6 +318,7 @@ int main(void)
 		cmocka_unit_test(exact_reading_keeps_integers),
 		cmocka_unit_test(what_follows_the_first_value_is_ignored),
 		cmocka_unit_test(what_is_no_json_has_a_reason),
+		cmocka_unit_test(too_many_values_are_refused_before_they_take_memory),
 		cmocka_unit_test(values_without_text_are_refused),
 		cmocka_unit_test(text_of_a_member),
 		cmocka_unit_test(people_get_indentation),

@@ -89,6 +89,30 @@ static void carry_ids(void **state)
 	assert_true(json_is_null(json));
 }
 
+static void refuse_requests_of_very_many_values(void **state)
+{
+	static const char head[] = "{\"jsonrpc\":\"2.0\",\"method\":\"m\",\"params\":{\"a\":[0", tail[] = "]}}";
+	struct jsonrpc_request request;
+	char *detail, *text = malloc(600000), *at;
+
+	(void)state;
+	for (int count = 190000; count <= 200000; count += 10000) {
+		at = stpcpy(text, head);
+		for (int i = 0; i < count; i++)
+			at = stpcpy(at, ",0");
+		strcpy(at, tail);
+		assert_int_equal(jsonrpc_request_read(text, strlen(text), &request, &detail),
+				 count < 200000 ? 0 : JSONRPC_PARSE_ERROR);
+		if (count < 200000)
+			assert_null(detail);
+		else
+			assert_string_equal(detail, "JSON required");
+		free(detail);
+		jsonrpc_request_clear(&request);
+	}
+	free(text);
+}
+
 static void refuse_malformed_requests(void **state)
 {
 	static const struct {
@@ -562,6 +586,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(carry_ids),
+		cmocka_unit_test(refuse_requests_of_very_many_values),
 		cmocka_unit_test(refuse_malformed_requests),
 		cmocka_unit_test(write_answers),
 		cmocka_unit_test(read_answers),

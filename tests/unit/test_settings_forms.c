@@ -80,7 +80,7 @@ static void hyper_has_defaults(void **state)
 	assert_true(settings->channels[0].jsonrpc_client->local);
 	assert_int_equal(settings->channels[0].jsonrpc_client->timeout_ms, 30000);
 	assert_string_equal(settings->channels[1].jsonrpc_server->path, "/jsonrpc");
-	assert_int_equal(settings->channels[1].jsonrpc_server->max_body_bytes, 16 << 20);
+	assert_int_equal(settings->channels[1].jsonrpc_server->max_body_bytes, 4 << 20);
 	assert_int_equal(settings->channels[1].jsonrpc_server->limits.count, 0);
 	assert_false(settings->channels[1].jsonrpc_server->limits.exempt_loopback);
 	assert_null(settings->channels[1].jsonrpc_server->tls);
@@ -108,7 +108,7 @@ static void hyper_takes_what_is_set(void **state)
 		"name: hd-1\ndirectory: {type: json, settings: {path: /records}}\n"
 		"channels:\n"
 		"- name: a\n  type: jsonrpc_server\n  settings:\n"
-		"    bind_address: '[::1]:5'\n    path: /rpc\n    max_body: 4MiB\n    rate_limit_loopback: false\n"
+		"    bind_address: '[::1]:5'\n    path: /rpc\n    max_body: 16MiB\n    rate_limit_loopback: false\n"
 		"    cors: {allowed_hosts: ['^https://x$'], allowed_headers: [X-A], allowed_methods: [GET]}\n"
 		"    tcp_rate_limits: [{type: second, limit: 10}, {type: minute, limit: 1000}, {type: hour, limit: 5}]\n"
 		"    tls: {ca_certificate_files: [r, s], verify_client: no, request_client_cert: yes, server_name: sn}\n"
@@ -127,7 +127,7 @@ static void hyper_takes_what_is_set(void **state)
 	assert_string_equal(settings->directory.path, "/records");
 	server = settings->channels[0].jsonrpc_server;
 	assert_string_equal(server->bind_address, "[::1]:5");
-	assert_int_equal(server->max_body_bytes, 4 << 20);
+	assert_int_equal(server->max_body_bytes, 16 << 20);
 	assert_true(server->limits.exempt_loopback);
 	assert_int_equal(server->limits.count, 3);
 	assert_int_equal(server->limits.rules[1].window, RATE_WINDOW_MINUTE);

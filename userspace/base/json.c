@@ -41,6 +41,39 @@ json_t *json_read(const char *text, size_t length, json_error_t *error)
 	return json_loadb(text, length, JSON_DISABLE_EOF_CHECK | JSON_DECODE_ANY | JSON_DECODE_INT_AS_REAL, error);
 }
 
+/* Whether each value and key of `text` could be counted by the mark that stands
+ * before it, and there are at most `most` of those. Looks at all bytes, also
+ * behind the first value. */
+static bool has_few_values(const char *text, size_t length, size_t most)
+{
+	bool in_string = false;
+	size_t count = 1;
+
+	if (length <= most)
+		return true;
+	for (size_t i = 0; i < length && count <= most; i++) {
+		char c = text[i];
+
+		if (c == '"')
+			in_string = !in_string;
+		else if (in_string)
+			i += c == '\\';
+		else
+			count += c == ',' || c == ':' || c == '[' || c == '{';
+	}
+	return count <= most;
+}
+
+json_t *json_read_bounded(const char *text, size_t length, size_t most_values, json_error_t *error)
+{
+	if (!has_few_values(text, length, most_values)) {
+		memset(error, 0, sizeof(*error));
+		snprintf(error->text, sizeof(error->text), "more than %zu values", most_values);
+		return NULL;
+	}
+	return json_read(text, length, error);
+}
+
 json_t *json_read_exact(const char *text, size_t length, json_error_t *error)
 {
 	return json_loadb(text, length, JSON_DISABLE_EOF_CHECK | JSON_DECODE_ANY, error);

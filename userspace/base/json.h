@@ -14,6 +14,11 @@
  * Returns a new reference, or NULL and a reason in `error`. */
 json_t *json_read(const char *text, size_t length, json_error_t *error);
 
+/* As json_read for text of strangers: refuses, before it takes memory for any,
+ * text that may have more than `most_values` values and keys. A value takes
+ * about a hundred times the memory of its shortest text. */
+json_t *json_read_bounded(const char *text, size_t length, size_t most_values, json_error_t *error);
+
 /* As json_read, but integers stay integers (for `id` and `code`). */
 json_t *json_read_exact(const char *text, size_t length, json_error_t *error);
 

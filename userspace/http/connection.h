@@ -23,6 +23,7 @@ struct http_server {
 	void *context;
 	struct evconnlistener *listener; /* NULL after stop */
 	struct event *accept_again;
+	struct event *give_back; /* memory, pending after a large request */
 	uint16_t port;
 	LIST_HEAD(, http_connection) connections;
 	LIST_HEAD(, http_request) requests; /* given to the handler, not answered */

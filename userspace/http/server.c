@@ -27,6 +27,7 @@
 #include <event2/buffer.h>
 #include <event2/event.h>
 #include <event2/listener.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
@@ -34,6 +35,8 @@
 #include <unistd.h>
 
 #define BACKLOG 1024
+#define LARGE_BODY_BYTES 262144
+#define GIVE_BACK_AFTER_MS 500
 #define ACCEPT_PAUSE_MS 100 /* after accept() failed, mostly for want of descriptors */
 
 static void log_refusals(struct http_server *server, const struct sockaddr *peer)
@@ -84,6 +87,14 @@ static void handle_accept_again(int fd, short events, void *context)
 		evconnlistener_enable(server->listener);
 }
 
+/* What a large request and its JSON took lies in small pieces all over the heap,
+ * which glibc would keep. */
+static void handle_give_back(int fd, short events, void *context)
+{
+	(void)fd, (void)events, (void)context;
+	malloc_trim(0);
+}
+
 int http_server_start(struct event_base *base, const struct http_server_options *options, struct http_server **result)
 {
 	struct http_server *server = calloc(1, sizeof(*server));
@@ -106,7 +117,8 @@ int http_server_start(struct event_base *base, const struct http_server_options 
 	server->context = options->context;
 	server->name = strdup(options->name);
 	server->accept_again = evtimer_new(base, handle_accept_again, server);
-	if (!server->name || !server->accept_again)
+	server->give_back = evtimer_new(base, handle_give_back, server);
+	if (!server->name || !server->accept_again || !server->give_back)
 		goto failed;
 	if (options->tls && SSL_CTX_up_ref(options->tls))
 		server->tls = options->tls;
@@ -165,6 +177,8 @@ void http_server_free(struct http_server *server)
 		request->server = NULL;
 	if (server->accept_again)
 		event_free(server->accept_again);
+	if (server->give_back)
+		event_free(server->give_back);
 	SSL_CTX_free(server->tls);
 	free(server->name);
 	free(server);
@@ -216,9 +230,14 @@ void http_request_add_header(struct http_request *request, const char *name, con
 
 void http_request_answer(struct http_request *request, int status, const char *body, size_t length)
 {
+	static const struct timeval give_back_after = { .tv_usec = GIVE_BACK_AFTER_MS * 1000 };
+
 	if (request->server) {
 		LIST_REMOVE(request, entry);
 		request->server->open_requests--;
+		/* Later: the handler has its own share of it still. */
+		if (request->length >= LARGE_BODY_BYTES && !evtimer_pending(request->server->give_back, NULL))
+			evtimer_add(request->server->give_back, &give_back_after);
 	}
 	if (request->connection)
 		http_connection_answer(request->connection, request, status, body, length);

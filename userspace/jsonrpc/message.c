@@ -23,6 +23,7 @@
 #define MOST_METHOD_BYTES 100
 #define MOST_ID_BYTES 1024
 #define MOST_NUMBER_DIGITS 32
+#define MOST_REQUEST_VALUES 200000 /* some 50 MB and a fifth of a second */
 
 static char *printf_text(const char *format, ...) __attribute__((format(printf, 1, 2)));
 static char *printf_text(const char *format, ...)
@@ -125,16 +126,14 @@ json_t *jsonrpc_id_to_json(const char *internal_id)
 
 /* ---- requests ---- */
 
-static json_t *read_object(const char *text, size_t length)
+/* Steals the value; NULL if it is no object. */
+static json_t *only_object(json_t *value)
 {
-	json_error_t error;
-	json_t *object = json_read(text, length, &error);
-
-	if (!json_is_object(object)) {
-		json_decref(object);
+	if (!json_is_object(value)) {
+		json_decref(value);
 		return NULL;
 	}
-	return object;
+	return value;
 }
 
 static void add_fault(json_t *faults, const char *field, const char *detail)
@@ -171,7 +170,8 @@ static int check_request(const json_t *object, struct jsonrpc_request *request, 
 
 int jsonrpc_request_parse(const char *text, size_t length, struct jsonrpc_request *request, json_t **faults)
 {
-	json_t *object = read_object(text, length);
+	json_error_t error;
+	json_t *object = only_object(json_read_bounded(text, length, MOST_REQUEST_VALUES, &error));
 	int code;
 
 	memset(request, 0, sizeof(*request));
@@ -329,7 +329,8 @@ static int read_error(const json_t *error, struct jsonrpc_answer *answer)
 
 int jsonrpc_answer_read(const char *text, size_t length, struct jsonrpc_answer *answer, char **detail)
 {
-	json_t *object = read_object(text, length);
+	json_error_t syntax;
+	json_t *object = only_object(json_read(text, length, &syntax));
 	const json_t *error = json_object_get(object, "error");
 	int result = 0;
 

@@ -148,7 +148,7 @@ static const struct form_field jsonrpc_server_fields[] = {
 	  .read = read_inverse_flag },
 	{ FORM_FIELD(struct jsonrpc_server_settings, tls), .read = read_new_map, .shape = &tls_shape },
 	{ .key = "max_body", .offset = offsetof(struct jsonrpc_server_settings, max_body_bytes), .read = read_size,
-	  .least = 1024, .most = 1U << 30, .fallback = 16U << 20 },
+	  .least = 1024, .most = 1U << 30, .fallback = 4U << 20 },
 	{ 0 },
 };
 const struct form_shape jsonrpc_server_shape = { jsonrpc_server_fields, sizeof(struct jsonrpc_server_settings), NULL };

@@ -45,7 +45,7 @@ struct jsonrpc_server_settings {
 	struct cors_settings *cors; /* NULL: none */
 	struct rate_limit_settings limits;
 	struct tls_settings *tls; /* NULL: plain HTTP */
-	uint64_t max_body_bytes;  /* ours, `max_body`; default 16 MiB, at least 4 MiB is advised */
+	uint64_t max_body_bytes;  /* ours, `max_body`; default 4 MiB, which is also the least that is advised */
 };
 
 struct jsonrpc_client_settings {
