@@ -6,7 +6,8 @@
 # DIR/directory/002_certificates.json.
 #   certs.sh DIR            DIR: settings/dev for instance
 # Certificates that are valid for 30 days more are kept. FORCE=1 renews all and
-# empties DIR/data, since the records there pin the old keys.
+# empties DIR/data, since the records there pin the old keys: not while an sd, which
+# locks its data file, is using them.
 set -eu
 umask 077
 names="op-1 op-2 hd-1 hd-2 ls-1 internal-server public-proxy-1.ga private-proxy-1.ga sd-1 demo-app quic-1 quic-2"
@@ -63,6 +64,12 @@ records=$dir/directory/002_certificates.json
 mkdir -p "$certs" "$dir/directory"
 chmod 755 "$certs"
 if [ -n "${FORCE-}" ]; then
+	find "$dir/data" -type f 2>/dev/null | while IFS= read -r file; do
+		flock --nonblock "$file" true || {
+			echo "certs: $file is in use, and FORCE=1 deletes it: stop sd first" >&2
+			exit 1
+		}
+	done
 	find "$certs" -mindepth 1 -delete
 	rm -f "$records"
 	[ ! -d "$dir/data" ] || find "$dir/data" -mindepth 1 -delete
