@@ -15,7 +15,9 @@ export P2PCTL_SOCKET="$sockets/control.sock"
 pids=()
 failed=
 
-step() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
+bold= plain=
+[ ! -t 1 ] || { bold=$'\033[1m' plain=$'\033[0m'; }
+step() { printf '\n%s== %s%s\n' "$bold" "$*" "$plain"; }
 fail() {
 	printf 'demo: %s\n' "$*" >&2
 	failed=1
