@@ -3,6 +3,8 @@
  * sockets, so that two mistakes cannot agree with each other. */
 #include "http_loopback.h"
 
+#include <stdatomic.h>
+
 struct outcome {
 	bool done;
 	unsigned calls;
@@ -207,13 +209,17 @@ static void answer_late(void **state)
 
 /* ---- scripted peers of the client: a thread with a blocking socket ---- */
 
+#define TAKE_AND_CLOSE "-"
+
 struct script {
-	const char *steps[8]; /* per connection: what to answer; "": close at once; NULL: end of the script */
+	/* Per connection: what to answer; "": close at once; TAKE_AND_CLOSE: after a request; NULL: end of the script. */
+	const char *steps[8];
 	int listener;
 	uint16_t port;
 	pthread_t thread;
 	char request[4096]; /* the last one */
-	unsigned connections;
+	unsigned connections, requests;
+	atomic_uint closed; /* connections */
 	bool closes; /* after each answer */
 	uint16_t tunnel_port; /* forwards bytes there after the answer */
 };
@@ -286,6 +292,9 @@ static void *play(void *context)
 			if (!read_request(fd, script->request, sizeof(script->request)))
 				break;
 			step++;
+			script->requests++;
+			if (strcmp(answer, TAKE_AND_CLOSE) == 0)
+				break;
 			assert(send(fd, answer, strlen(answer), MSG_NOSIGNAL) >= 0);
 			if (script->tunnel_port)
 				forward(fd, script->tunnel_port);
@@ -293,8 +302,20 @@ static void *play(void *context)
 				break;
 		}
 		close(fd);
+		script->closed++;
 	}
 	return NULL;
+}
+
+/* Without the loop: the client does not notice. */
+static void await_closed(struct script *script, unsigned count)
+{
+	uint64_t end = clock_now_ms() + PATIENCE_MS;
+
+	while (script->closed < count) {
+		assert_true(clock_now_ms() < end);
+		usleep(1000);
+	}
 }
 
 static void start_script(struct script *script)
@@ -381,10 +402,9 @@ static void read_every_form_of_answer(void **state)
 	}
 }
 
-static void repeat_on_a_new_connection_only_if_a_kept_one_closed(void **state)
+static void use_no_kept_connection_that_has_closed(void **state)
 {
-	/* Answers and closes without saying so; the next request finds the kept
-	 * connection closed, whether it has noticed that or not. */
+	/* Answers and closes without saying so. */
 	struct script script = { .steps = { OK_ANSWER, OK_ANSWER, "", OK_ANSWER }, .closes = true };
 	struct outcome outcome = { 0 };
 	struct asking asking;
@@ -394,6 +414,7 @@ static void repeat_on_a_new_connection_only_if_a_kept_one_closed(void **state)
 	ask(&asking, "http", script.port, "/", 0, NULL, NULL, 0);
 	post(&asking, "1", &outcome);
 	assert_string_equal(outcome.body, "ok");
+	await_closed(&script, 1);
 	post(&asking, "2", &outcome);
 	assert_string_equal(outcome.body, "ok");
 	http_client_free(asking.client);
@@ -405,6 +426,31 @@ static void repeat_on_a_new_connection_only_if_a_kept_one_closed(void **state)
 	assert_string_equal(outcome.body, "ok");
 	end_script(&script);
 	assert_int_equal(script.connections, 4);
+	stop_asking(&asking);
+	clear_outcome(&outcome);
+}
+
+static void send_nothing_twice_that_a_peer_has_taken(void **state)
+{
+	struct script script = { .steps = { OK_ANSWER, TAKE_AND_CLOSE, OK_ANSWER } };
+	struct outcome outcome = { 0 };
+	struct asking asking;
+
+	(void)state;
+	start_script(&script);
+	ask(&asking, "http", script.port, "/", 0, NULL, NULL, 0);
+	post(&asking, "1", &outcome);
+	assert_string_equal(outcome.body, "ok");
+	post(&asking, "pay", &outcome);
+	assert_non_null(outcome.error);
+	assert_non_null(strstr(outcome.error, "connection closed when it had the request"));
+	assert_false(outcome.closed_early);
+	assert_int_equal(script.requests, 2);
+	post(&asking, "3", &outcome);
+	assert_string_equal(outcome.body, "ok");
+	assert_string_equal(script.request + strlen(script.request) - 1, "3");
+	end_script(&script);
+	assert_int_equal(script.requests, 3);
 	stop_asking(&asking);
 	clear_outcome(&outcome);
 }
@@ -552,7 +598,8 @@ int main(void)
 		cmocka_unit_test(answer_late),
 		cmocka_unit_test(send_the_expected_request),
 		cmocka_unit_test(read_every_form_of_answer),
-		cmocka_unit_test(repeat_on_a_new_connection_only_if_a_kept_one_closed),
+		cmocka_unit_test(use_no_kept_connection_that_has_closed),
+		cmocka_unit_test(send_nothing_twice_that_a_peer_has_taken),
 		cmocka_unit_test(use_one_connection_for_many_requests),
 		cmocka_unit_test(go_through_a_proxy),
 		cmocka_unit_test(give_up_and_cancel_in_every_phase),

@@ -148,7 +148,7 @@ void http_exchange_read(struct http_exchange *exchange, struct evbuffer *input)
 		succeed(exchange, exchange->head.keep_alive && evbuffer_get_length(input) == 0);
 }
 
-void http_exchange_lost(struct http_exchange *exchange, bool was_kept, bool is_clean, bool is_closed,
+void http_exchange_lost(struct http_exchange *exchange, bool may_repeat, bool is_clean, bool closed_early,
 			const char *reason)
 {
 	/* A cut connection is no end: over TLS only close_notify is one. */
@@ -156,7 +156,7 @@ void http_exchange_lost(struct http_exchange *exchange, bool was_kept, bool is_c
 		succeed(exchange, false);
 		return;
 	}
-	if (was_kept && is_closed) {
+	if (may_repeat) {
 		http_link_detach(exchange->link, false);
 		exchange->link = NULL;
 		int error = http_link_attach(exchange->client, exchange, false);
@@ -164,7 +164,7 @@ void http_exchange_lost(struct http_exchange *exchange, bool was_kept, bool is_c
 			fail_answer(exchange, strerror(-error));
 		return;
 	}
-	fail(exchange, is_closed, reason);
+	fail(exchange, closed_early, reason);
 }
 
 static void handle_deadline(int fd, short events, void *context)

@@ -2,8 +2,9 @@
 #pragma once
 /* HTTP/1.1 client on the event loop for JSON-RPC: POST with a deadline over
  * plain TCP or TLS, optionally through an HTTP proxy (CONNECT for https).
- * Connections are kept for a few seconds and reused; a request is repeated on a
- * new connection only if a kept one closed before any byte of an answer. */
+ * Connections are kept for a second and reused. A request is sent twice only if a
+ * kept connection closed before any byte of it was sent: a peer that got it may
+ * have carried it out, and the exchange fails. */
 #include <event2/event.h>
 #include <openssl/ssl.h>
 #include <stdbool.h>
@@ -24,7 +25,7 @@ struct http_client_options {
 
 /* `error` is NULL when a complete answer came, whatever its status; else it is
  * a reason that names the address, and `closed_early` says that the peer
- * closed without a byte (rate limits do that). Called once, from the loop. */
+ * closed a new connection without a byte (rate limits do that). Called once, from the loop. */
 struct http_answer {
 	const char *error;
 	bool closed_early;

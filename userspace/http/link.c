@@ -21,9 +21,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
-#define KEEP_S 4
+#define KEEP_MS 1000 /* few peers close a connection that soon */
 #define MOST_KEPT 32
 #define MOST_UNREAD_BYTES 262144
 
@@ -64,9 +65,13 @@ static void lose(struct http_link *link, bool is_clean, bool is_closed, const ch
 {
 	char text[400];
 
-	snprintf(text, sizeof(text), "%s: %s%s%s", link->client->route.authority, what, *what ? ": " : "", reason);
-	http_exchange_lost(link->exchange, link->was_kept && !link->got_bytes, is_clean,
-			   is_closed && !link->got_bytes, text);
+	bool is_silent = is_closed && !link->got_bytes, was_used = link->state == LINK_OPEN && link->was_kept;
+	bool is_unsent = was_used && evbuffer_get_length(bufferevent_get_output(link->stream)) ==
+					     link->exchange->request_length;
+
+	snprintf(text, sizeof(text), "%s: %s%s%s%s", link->client->route.authority, what, *what ? ": " : "", reason,
+		 is_silent && was_used ? " when it had the request: it may have been carried out" : "");
+	http_exchange_lost(link->exchange, is_silent && is_unsent, is_clean, is_silent && !was_used, text);
 }
 
 static void send_request(struct http_link *link)
@@ -234,14 +239,33 @@ static void handle_expiry(int fd, short events, void *context)
 	close_link(context);
 }
 
+/* A kept connection that is certain to be open as far as this side can know:
+ * the loop may not have come to the FIN yet. NULL: none. */
+static struct http_link *take_kept(struct http_client *client)
+{
+	struct http_link *link;
+	char byte;
+
+	while ((link = LIST_FIRST(&client->kept))) {
+		bool is_quiet = recv(bufferevent_getfd(link->stream), &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 &&
+				errno == EAGAIN;
+
+		if (is_quiet) {
+			LIST_REMOVE(link, entry);
+			client->kept_count--;
+			return link;
+		}
+		close_link(link);
+	}
+	return NULL;
+}
+
 int http_link_attach(struct http_client *client, struct http_exchange *exchange, bool may_be_kept)
 {
-	struct http_link *link = may_be_kept ? LIST_FIRST(&client->kept) : NULL;
+	struct http_link *link = may_be_kept ? take_kept(client) : NULL;
 	int error;
 
 	if (link) {
-		LIST_REMOVE(link, entry);
-		client->kept_count--;
 		evtimer_del(link->expiry);
 		link->was_kept = true;
 		link->got_bytes = false;
@@ -270,7 +294,7 @@ int http_link_attach(struct http_client *client, struct http_exchange *exchange,
 
 void http_link_detach(struct http_link *link, bool keep)
 {
-	const struct timeval lifetime = { .tv_sec = KEEP_S };
+	const struct timeval lifetime = { .tv_sec = KEEP_MS / 1000, .tv_usec = KEEP_MS % 1000 * 1000 };
 	struct http_client *client = link->client;
 
 	if (link->stream && link->got_bytes)

@@ -51,6 +51,8 @@ const char *http_link_phase(const struct http_link *link);
 
 /* Called by the link. All may free exchange and link. */
 void http_exchange_read(struct http_exchange *exchange, struct evbuffer *input);
-/* The stream ended. `is_clean`: in order, by FIN or close_notify. */
-void http_exchange_lost(struct http_exchange *exchange, bool was_kept, bool is_clean, bool is_closed,
+/* The stream ended. `may_repeat`: a kept one closed while it still held the whole
+ * request. `is_clean`: in order, by FIN or close_notify. `closed_early`: a new
+ * one closed without a byte. */
+void http_exchange_lost(struct http_exchange *exchange, bool may_repeat, bool is_clean, bool closed_early,
 			const char *reason);
