@@ -277,6 +277,25 @@ static void name_files_that_cannot_be_used(void **state)
 	assert_null(tls_context_client(&settings, "h2"));
 }
 
+static void refuse_an_own_certificate_that_has_expired(void **state)
+{
+	struct test_identity old = test_identity_make("old", &root, "DNS:old", NULL);
+	char *chain, *key;
+
+	(void)state;
+	X509_gmtime_adj(X509_getm_notAfter(old.certificate), -5);
+	assert_true(X509_sign(old.certificate, root.key, EVP_sha256()) > 0);
+	test_identity_write(folder, "old", &old, NULL, &chain, &key);
+	struct tls_settings settings = { .ca_certificate_files = { &root_file, 1 }, .certificate_file = chain, .key_file = key };
+	assert_null(tls_context_server(&settings, "h2"));
+	assert_null(tls_context_client(&settings, "h2"));
+	unlink(chain);
+	unlink(key);
+	free(chain);
+	free(key);
+	test_identity_free(&old);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -288,6 +307,7 @@ int main(void)
 		cmocka_unit_test(refuse_other_protocols),
 		cmocka_unit_test(refuse_clients_without_a_good_certificate),
 		cmocka_unit_test(trust_several_certificates_of_one_file),
+		cmocka_unit_test(refuse_an_own_certificate_that_has_expired),
 		cmocka_unit_test(name_files_that_cannot_be_used),
 	};
 	return cmocka_run_group_tests_name("tls", tests, set_up, tear_down);

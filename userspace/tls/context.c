@@ -11,6 +11,7 @@
 #include "tls/context.h"
 
 #include "base/log.h"
+#include "tls/validity.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -134,7 +135,7 @@ static bool load_own_certificate(SSL_CTX *context, const struct tls_settings *se
 		log_error("cannot use the key in %s with the certificate in %s: %s", key, chain, tls_error_text(NULL));
 		return false;
 	}
-	return true;
+	return validity_check_own(context, chain);
 }
 
 /* What both roles share. */
