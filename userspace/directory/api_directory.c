@@ -4,7 +4,9 @@
  * One update at a time: a call, or the pause before its repetition. `C` is
  * cache_entries_for: data whose last attempt is younger than C is fresh, up to
  * 2C it is used while an update runs, beyond that a question waits for the
- * update. An update that fails for a reason that repeating cannot cure (an error
+ * update. Somebody who answers but refuses us (a rate limit, our certificate) is
+ * left alone for longer and longer: the update ends, and questions fail at once
+ * until the rest is over. An update that fails for a reason that repeating cannot cure (an error
  * answer, records that do not verify) ends at once, and the copy stays as it is. */
 #include "directory/api_directory.h"
 
@@ -22,6 +24,7 @@
 
 #define BACKOFF_FIRST_MS 100
 #define BACKOFF_MAX_MS 2000
+#define REFUSED_MAX_MS 30000     /* the same while we are refused */
 #define PATIENCE_MS 3000         /* how long a question waits for repetitions */
 #define RETRY_UNLOADED_MS 2000   /* after a failure that repeating did not cure, while nothing is loaded */
 #define ACTIVE_FOR_MS 300000     /* background refresh goes on for so long after the last question */
@@ -48,8 +51,9 @@ struct api_directory {
 	char reason[SIGNATURE_REASON_SIZE]; /* last failure, "" behind a success */
 	uint64_t reason_logged_ms;
 	uint64_t cache_ms, attempt_ms, asked_ms;
+	uint64_t rest_until_ms; /* no try before, since we were refused */
 	unsigned backoff_ms;
-	bool loaded, updating;
+	bool loaded, updating, refused;
 };
 
 static void start_update(struct api_directory *directory);
@@ -88,6 +92,8 @@ static void plan_refresh(struct api_directory *directory)
 {
 	uint64_t now = clock_now_ms(), due = directory->attempt_ms + directory->cache_ms;
 
+	if (due < directory->rest_until_ms)
+		due = directory->rest_until_ms;
 	if (!directory->cache_ms || now - directory->asked_ms >= ACTIVE_FOR_MS || evtimer_pending(directory->timer, NULL))
 		return;
 	arm(directory, due > now ? due - now : directory->cache_ms);
@@ -116,11 +122,31 @@ static void note_failure(struct api_directory *directory, const char *why, bool 
 	snprintf(directory->reason, sizeof(directory->reason), "%s", why);
 }
 
-/* Nobody could be reached: try again, as long as somebody wants that. */
-static void handle_no_answer(struct api_directory *directory, const char *why)
+/* Ends the update for as long as the pause. Who waits for the first success goes on waiting. */
+static void rest(struct api_directory *directory)
 {
+	struct waiter *waiter;
+
+	directory->updating = false;
+	directory->rest_until_ms = clock_now_ms() + directory->backoff_ms;
+	if (directory->loaded)
+		plan_refresh(directory);
+	else
+		arm(directory, directory->backoff_ms);
+	TAILQ_FOREACH(waiter, &directory->waiters, link)
+		waiter->since_ms = 0;
+	answer_waiters(directory, directory->reason, false);
+}
+
+/* No answer: try again, as long as somebody wants that. */
+static void handle_no_answer(struct api_directory *directory, bool refused, const char *why)
+{
+	uint64_t most_ms = refused ? REFUSED_MAX_MS : BACKOFF_MAX_MS;
 	_free_ char *awaited = NULL;
 
+	if (!refused && directory->refused)
+		directory->backoff_ms = BACKOFF_FIRST_MS;
+	directory->refused = refused;
 	note_failure(directory, why, false);
 	if (asprintf(&awaited, "%s (%s)", directory->name, why) >= 0)
 		wait_notice_tell(&directory->notice, awaited);
@@ -130,9 +156,13 @@ static void handle_no_answer(struct api_directory *directory, const char *why)
 		end_update(directory, directory->reason);
 		return;
 	}
-	arm(directory, directory->backoff_ms);
-	directory->backoff_ms = 2 * directory->backoff_ms < BACKOFF_MAX_MS ? 2 * directory->backoff_ms : BACKOFF_MAX_MS;
-	answer_waiters(directory, directory->reason, false);
+	if (directory->backoff_ms > BACKOFF_MAX_MS) {
+		rest(directory);
+	} else {
+		arm(directory, directory->backoff_ms);
+		answer_waiters(directory, directory->reason, false);
+	}
+	directory->backoff_ms = 2 * directory->backoff_ms < most_ms ? (unsigned)(2 * directory->backoff_ms) : (unsigned)most_ms;
 }
 
 static void handle_records(struct api_directory *directory, const json_t *list)
@@ -167,8 +197,16 @@ static void handle_answer(const struct jsonrpc_answer *answer, const char *failu
 	_free_ char *why = NULL;
 
 	directory->pending = NULL;
-	if (failure) {
-		handle_no_answer(directory, closed_early ? "connection closed without an answer (rate limit?)" : failure);
+	if (!failure)
+		directory->refused = false;
+	if (failure && closed_early) {
+		handle_no_answer(directory, true, "closed by the other side: rate limit, or our certificate was refused");
+	} else if (failure && strstr(failure, " alert ")) { /* OpenSSL's words for what the other side complains of */
+		if (asprintf(&why, "%s: our certificate was refused", failure) < 0)
+			why = NULL;
+		handle_no_answer(directory, true, why ? why : failure);
+	} else if (failure) {
+		handle_no_answer(directory, false, failure);
 	} else if (answer->is_error) {
 		if (asprintf(&why, "it answers error %d: %s", answer->code, answer->message ? answer->message : "") < 0)
 			why = NULL;
@@ -188,14 +226,15 @@ static void send_request(struct api_directory *directory)
 		error = jsonrpc_client_call(directory->client, "getRecords", params, "", handle_answer, directory, &directory->pending);
 	json_decref(params);
 	if (error)
-		handle_no_answer(directory, strerror(-error));
+		handle_no_answer(directory, false, strerror(-error));
 }
 
 static void start_update(struct api_directory *directory)
 {
 	directory->updating = true;
 	directory->attempt_ms = clock_now_ms();
-	directory->backoff_ms = BACKOFF_FIRST_MS;
+	if (!directory->refused)
+		directory->backoff_ms = BACKOFF_FIRST_MS;
 	evtimer_del(directory->timer);
 	send_request(directory);
 }
@@ -284,22 +323,26 @@ static void add_waiter(struct api_directory *directory, bool is_patient, directo
 	waiter->since_ms = clock_now_ms();
 	waiter->is_patient = is_patient;
 	TAILQ_INSERT_TAIL(&directory->waiters, waiter, link);
-	if (!directory->updating)
+	if (!directory->updating && clock_now_ms() >= directory->rest_until_ms)
 		start_update(directory);
 }
 
 void api_directory_refresh(struct api_directory *directory, directory_ready ready, void *context)
 {
+	bool rests;
 	uint64_t age;
 
 	directory->asked_ms = clock_now_ms();
+	rests = !directory->updating && directory->asked_ms < directory->rest_until_ms;
 	age = directory->asked_ms - directory->attempt_ms;
-	if (!directory->loaded && !directory->updating && age < RETRY_UNLOADED_MS) {
+	if (!directory->loaded && !directory->updating && (rests || age < RETRY_UNLOADED_MS)) {
 		ready(directory->reason, context); /* just tried, and repeating did not help */
+	} else if (rests && age > 2 * directory->cache_ms) {
+		ready(directory->reason, context);
 	} else if (!directory->loaded || age > 2 * directory->cache_ms) {
 		add_waiter(directory, false, ready, context);
 	} else {
-		if (age > directory->cache_ms && !directory->updating)
+		if (age > directory->cache_ms && !directory->updating && !rests)
 			start_update(directory);
 		else if (!directory->updating)
 			plan_refresh(directory);

@@ -132,7 +132,7 @@ static void handle_answer(const struct jsonrpc_answer *answer, const char *failu
 {
 	struct sd_client *client = context;
 
-	settle(client, closed_early ? "connection closed without an answer (rate limit?)" : failure);
+	settle(client, closed_early ? "closed by the other side: rate limit, or our certificate was refused" : failure);
 	if (!failure && answer->is_error) {
 		client->is_error_answer = true;
 		if (asprintf(&client->failure, "it answers error %d: %s", answer->code, answer->message ? answer->message : "") < 0)
