@@ -140,6 +140,44 @@ static void refuse_bad_requests(void **state)
 	stop_serving(&served);
 }
 
+static void write_few_lines_about_many_bad_requests(void **state)
+{
+	FILE *file = tmpfile();
+	int real_stderr = dup(STDERR_FILENO);
+	struct served served;
+	unsigned lines = 0, told = 0;
+	bool is_counted = false;
+	char line[600];
+
+	(void)state;
+	dup2(fileno(file), STDERR_FILENO);
+	serve(&served, NULL, (struct http_server_options){ 0 });
+	uint64_t start = clock_now_ms();
+	for (int i = 0; i < 200; i++) {
+		int fd = connect_raw(http_server_port(served.server));
+		free(talk(fd, "nonsense\r\n\r\n", 12, "\"}"));
+		close(fd);
+	}
+	uint64_t most = 10 + (clock_now_ms() - start) / 100 + 1;
+	stop_serving(&served);
+	dup2(real_stderr, STDERR_FILENO);
+	close(real_stderr);
+	rewind(file);
+	while (fgets(line, sizeof(line), file)) {
+		unsigned more = 0;
+		const char *at = strstr(line, "test: ");
+
+		lines += strstr(line, "bad request from") != NULL;
+		if (at && strstr(line, "more lines about clients") && sscanf(at, "test: %u", &more) == 1)
+			is_counted = true;
+		told += more;
+	}
+	fclose(file);
+	assert_in_range(lines, 10, most);
+	assert_true(is_counted);
+	assert_true(lines + told >= 200);
+}
+
 static void refuse_a_large_head(void **state)
 {
 	struct served served;
@@ -264,6 +302,7 @@ int main(void)
 		cmocka_unit_test(answer_in_order_and_keep_the_connection),
 		cmocka_unit_test(serve_old_and_careful_clients),
 		cmocka_unit_test(refuse_bad_requests),
+		cmocka_unit_test(write_few_lines_about_many_bad_requests),
 		cmocka_unit_test(refuse_a_large_head),
 		cmocka_unit_test(answer_a_large_body_that_keeps_coming),
 		cmocka_unit_test(close_slow_clients),

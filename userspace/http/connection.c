@@ -155,8 +155,8 @@ static void refuse_request(struct http_connection *connection, int status, const
 	int length = snprintf(body, sizeof(body), "{\"message\":\"%s\"}", reason);
 	struct http_request *request = connection->request;
 
-	log_warning("%s: bad request from %s: %s (status %d)", connection->server->name, connection->peer, reason,
-		    status);
+	http_server_tell(connection->server, LOG_LEVEL_WARNING, "bad request from %s: %s (status %d)", connection->peer,
+			 reason, status);
 	bufferevent_disable(connection->stream, EV_READ);
 	connection->keep_alive = false;
 	connection->linger = true;
@@ -360,6 +360,7 @@ static void handle_written(struct bufferevent *stream, void *context)
 static void handle_event(struct bufferevent *stream, short events, void *context)
 {
 	struct http_connection *connection = context;
+	struct http_server *server = connection->server;
 	const char *reason;
 
 	if (events & BEV_EVENT_CONNECTED) {
@@ -370,21 +371,21 @@ static void handle_event(struct bufferevent *stream, short events, void *context
 	switch (connection->state) {
 	case CONNECTION_HANDSHAKE:
 		/* Whoever only looks whether the port is open sends nothing. */
-		log_write(http_stream_tls_bytes_read(stream) ? LOG_LEVEL_WARNING : LOG_LEVEL_DEBUG,
-			  "%s: TLS handshake with %s failed: %s", connection->server->name, connection->peer, reason);
+		http_server_tell(server, http_stream_tls_bytes_read(stream) ? LOG_LEVEL_WARNING : LOG_LEVEL_DEBUG,
+				 "TLS handshake with %s failed: %s", connection->peer, reason);
 		break;
 	case CONNECTION_HEAD:
 		if (connection->head_began)
-			log_info("%s: %s left within a request head: %s", connection->server->name, connection->peer,
-				 reason);
+			http_server_tell(server, LOG_LEVEL_INFO, "%s left within a request head: %s", connection->peer,
+					 reason);
 		break;
 	case CONNECTION_BODY:
-		log_info("%s: %s left within a request body: %s", connection->server->name, connection->peer, reason);
+		http_server_tell(server, LOG_LEVEL_INFO, "%s left within a request body: %s", connection->peer, reason);
 		break;
 	case CONNECTION_HANDLING:
 		/* Reading is off, so this is no half-close but an error. */
 	case CONNECTION_ANSWERING:
-		log_info("%s: %s did not take its answer: %s", connection->server->name, connection->peer, reason);
+		http_server_tell(server, LOG_LEVEL_INFO, "%s did not take its answer: %s", connection->peer, reason);
 		break;
 	case CONNECTION_LINGERING:
 		break;
@@ -395,14 +396,14 @@ static void handle_event(struct bufferevent *stream, short events, void *context
 static void handle_deadline(int fd, short events, void *context)
 {
 	struct http_connection *connection = context;
-	const char *name = connection->server->name;
+	struct http_server *server = connection->server;
 
 	(void)fd, (void)events;
 	if (connection->state == CONNECTION_HANDSHAKE)
-		log_warning("%s: no TLS handshake from %s within %u ms", name, connection->peer,
-			    connection->server->handshake_timeout_ms);
+		http_server_tell(server, LOG_LEVEL_WARNING, "no TLS handshake from %s within %u ms", connection->peer,
+				 server->handshake_timeout_ms);
 	else if (connection->state == CONNECTION_BODY || (connection->state == CONNECTION_HEAD && connection->head_began))
-		log_warning("%s: request from %s did not arrive in time", name, connection->peer);
+		http_server_tell(server, LOG_LEVEL_WARNING, "request from %s did not arrive in time", connection->peer);
 	close_connection(connection);
 }
 
@@ -413,7 +414,7 @@ void http_connection_start(struct http_server *server, int fd, const struct sock
 	SSL *tls = NULL;
 
 	if (!connection || (server->tls && !(tls = SSL_new(server->tls)))) {
-		log_error("%s: no memory for a connection", server->name);
+		http_server_tell(server, LOG_LEVEL_ERROR, "no memory for a connection");
 		free(connection);
 		close(fd);
 		return;
@@ -425,7 +426,7 @@ void http_connection_start(struct http_server *server, int fd, const struct sock
 	connection->deadline = evtimer_new(server->base, handle_deadline, connection);
 	connection->body = evbuffer_new();
 	if (!connection->stream || !connection->deadline || !connection->body) {
-		log_error("%s: no memory for a connection", server->name);
+		http_server_tell(server, LOG_LEVEL_ERROR, "no memory for a connection");
 		close_connection(connection);
 		return;
 	}

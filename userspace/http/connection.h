@@ -3,6 +3,8 @@
 /* Inside of the HTTP server: what server.c (listener, requests) and
  * connection.c (bytes of one client) share. */
 #include "base/address.h"
+#include "base/log.h"
+#include "base/log_limiter.h"
 #include "http/message.h"
 #include "http/server.h"
 
@@ -28,8 +30,11 @@ struct http_server {
 	LIST_HEAD(, http_connection) connections;
 	LIST_HEAD(, http_request) requests; /* given to the handler, not answered */
 	size_t open_requests;
-	uint64_t refused_told_ms; /* when the last refusals were logged */
-	unsigned long refused;    /* since then */
+	struct log_limiter lines;       /* about what strangers do */
+	uint64_t refused_told_ms;       /* when the last refusals were logged */
+	unsigned long refused;          /* since then */
+	uint64_t accept_failed_told_ms; /* when failures of accept() were logged */
+	unsigned long accept_failed;    /* since then */
 };
 
 struct http_request {
@@ -51,6 +56,11 @@ void http_connection_answer(struct http_connection *connection, const struct htt
 			    const char *body, size_t length);
 void http_connections_close_idle(struct http_server *server);
 void http_connections_close_all(struct http_server *server);
+
+/* Logs what a client did or failed to do, unless there were too many such lines
+ * lately. `format` begins behind the name of the server. */
+void http_server_tell(struct http_server *server, enum log_level level, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
 
 /* Gives a complete request to the handler. */
 void http_server_handle(struct http_server *server, struct http_request *request);

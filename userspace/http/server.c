@@ -17,6 +17,7 @@
 #include "http/server.h"
 
 #include "base/address.h"
+#include "base/cleanup.h"
 #include "base/instant.h"
 #include "base/log.h"
 #include "http/connection.h"
@@ -27,7 +28,9 @@
 #include <event2/buffer.h>
 #include <event2/event.h>
 #include <event2/listener.h>
+#include <inttypes.h>
 #include <malloc.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
@@ -37,7 +40,47 @@
 #define BACKLOG 1024
 #define LARGE_BODY_BYTES 262144
 #define GIVE_BACK_AFTER_MS 500
+#define ACCEPT_TOLD_EVERY_MS 5000
 #define ACCEPT_PAUSE_MS 100 /* after accept() failed, mostly for want of descriptors */
+
+static void tell_held_back(const struct http_server *server, uint64_t held_back)
+{
+	if (held_back > 0)
+		log_warning("%s: %" PRIu64 " more lines about clients were not logged", server->name, held_back);
+}
+
+static void tell(struct http_server *server, enum log_level level, const char *format, va_list arguments)
+{
+	_free_ char *text = NULL;
+	uint64_t held_back;
+
+	if (!log_is_on(level) || !log_limiter_take(&server->lines, &held_back))
+		return;
+	tell_held_back(server, held_back);
+	if (vasprintf(&text, format, arguments) < 0)
+		text = NULL;
+	log_write(level, "%s: %s", server->name, text ? text : "no memory");
+}
+
+void http_server_tell(struct http_server *server, enum log_level level, const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	tell(server, level, format, arguments);
+	va_end(arguments);
+}
+
+void http_request_tell(struct http_request *request, enum log_level level, const char *format, ...)
+{
+	va_list arguments;
+
+	if (!request->server)
+		return;
+	va_start(arguments, format);
+	tell(request->server, level, format, arguments);
+	va_end(arguments);
+}
 
 static void log_refusals(struct http_server *server, const struct sockaddr *peer)
 {
@@ -71,11 +114,18 @@ static void handle_accept_error(struct evconnlistener *listener, void *context)
 {
 	struct http_server *server = context;
 	const struct timeval pause = { .tv_usec = ACCEPT_PAUSE_MS * 1000 };
+	int error = errno;
+	uint64_t now = clock_now_ms();
 
 	/* The socket stays readable: going on at once would spin. */
-	log_error("%s: cannot accept connections: %s", server->name, strerror(errno));
 	evconnlistener_disable(listener);
 	evtimer_add(server->accept_again, &pause);
+	server->accept_failed++;
+	if (server->accept_failed_told_ms && now - server->accept_failed_told_ms < ACCEPT_TOLD_EVERY_MS)
+		return;
+	log_error("%s: cannot accept connections: %s (%lu time(s))", server->name, strerror(error), server->accept_failed);
+	server->accept_failed_told_ms = now;
+	server->accept_failed = 0;
 }
 
 static void handle_accept_again(int fd, short events, void *context)
@@ -105,6 +155,7 @@ int http_server_start(struct event_base *base, const struct http_server_options 
 	*result = NULL;
 	if (!server)
 		goto failed;
+	log_limiter_init(&server->lines, LOG_LIMITER_LINES, LOG_LIMITER_LINES);
 	LIST_INIT(&server->connections);
 	LIST_INIT(&server->requests);
 	server->base = base;
@@ -175,6 +226,8 @@ void http_server_free(struct http_server *server)
 	http_connections_close_all(server);
 	LIST_FOREACH(request, &server->requests, entry)
 		request->server = NULL;
+	tell_held_back(server, log_limiter_flush(&server->lines));
+	log_limiter_clear(&server->lines);
 	if (server->accept_again)
 		event_free(server->accept_again);
 	if (server->give_back)

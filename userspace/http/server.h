@@ -6,6 +6,7 @@
  * Limits: body size (413), header size, idle time; rate limits close a
  * connection without a byte. A request is answered exactly once, at any later
  * time; if its client has gone meanwhile the answer is dropped. */
+#include "base/log.h"
 #include "base/rate_limit.h"
 
 #include <event2/event.h>
@@ -47,6 +48,10 @@ const char *http_request_header(const struct http_request *request, const char *
 const char *http_request_body(const struct http_request *request, size_t *length);
 const char *http_request_peer(const struct http_request *request); /* "ip:port" */
 
+/* Logs a line about what its client did, behind the name of the server. Only ten
+ * such lines a second are written, the rest is counted. Before the answer. */
+void http_request_tell(struct http_request *request, enum log_level level, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
 void http_request_add_header(struct http_request *request, const char *name, const char *value);
 /* Sends and frees the request. */
 void http_request_answer(struct http_request *request, int status, const char *body, size_t length);

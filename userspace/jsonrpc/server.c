@@ -9,7 +9,6 @@
 #include "jsonrpc/server.h"
 
 #include "base/cleanup.h"
-#include "base/log.h"
 #include "base/rate_limit.h"
 #include "http/server.h"
 #include "jsonrpc/call.h"
@@ -22,7 +21,7 @@
 #include <strings.h>
 
 struct jsonrpc_server {
-	char *name, *path;
+	char *path;
 	struct http_server *http;
 	struct rate_limiter *limiter;
 	SSL_CTX *tls;
@@ -42,13 +41,12 @@ static void send_answer(void *transport, bool is_error, const char *text, size_t
 	answer_json(transport, is_error ? 400 : 200, text, length);
 }
 
-static void refuse(struct jsonrpc_server *server, struct http_request *request, int status, int code,
-		   const char *message, const json_t *data)
+static void refuse(struct http_request *request, int status, int code, const char *message, const json_t *data)
 {
 	size_t length = 0;
 	_free_ char *text = jsonrpc_error_text(code, message, data, NULL, &length);
 
-	log_warning("%s: refused a request from %s: %s", server->name, http_request_peer(request), message);
+	http_request_tell(request, LOG_LEVEL_WARNING, "refused a request from %s: %s", http_request_peer(request), message);
 	answer_json(request, text ? status : 500, text ? text : "", length);
 }
 
@@ -62,7 +60,7 @@ static bool is_json_type(const char *type)
 	return *type == '\0' || *type == ';';
 }
 
-static void refuse_invalid(struct jsonrpc_server *server, struct http_request *request, const json_t *faults)
+static void refuse_invalid(struct http_request *request, const json_t *faults)
 {
 	json_t *form = jsonrpc_form_error(faults);
 	const char *detail = json_string_value(json_object_get(form, "message"));
@@ -70,7 +68,7 @@ static void refuse_invalid(struct jsonrpc_server *server, struct http_request *r
 
 	if (asprintf(&message, "invalid request: %s", detail ? detail : "") < 0)
 		message = NULL;
-	refuse(server, request, 400, JSONRPC_INVALID_REQUEST, message ? message : "invalid request", form);
+	refuse(request, 400, JSONRPC_INVALID_REQUEST, message ? message : "invalid request", form);
 	json_decref(form);
 }
 
@@ -88,11 +86,11 @@ static void start_call(struct jsonrpc_server *server, struct http_request *reque
 	if (pending)
 		server->handler(&pending->call, server->context);
 	else if (code == JSONRPC_PARSE_ERROR)
-		refuse(server, request, 400, code, "JSON required", NULL);
+		refuse(request, 400, code, "JSON required", NULL);
 	else if (code == JSONRPC_INVALID_REQUEST)
-		refuse_invalid(server, request, faults);
+		refuse_invalid(request, faults);
 	else
-		refuse(server, request, 500, JSONRPC_INTERNAL_ERROR, "internal server error", NULL);
+		refuse(request, 500, JSONRPC_INTERNAL_ERROR, "internal server error", NULL);
 	json_decref(faults);
 	jsonrpc_request_clear(&message);
 }
@@ -104,7 +102,7 @@ static void handle_request(struct http_request *request, void *context)
 	bool is_allowed_origin;
 
 	if (strcmp(http_request_path(request), server->path) != 0) {
-		log_warning("%s: unknown path asked for by %s", server->name, http_request_peer(request));
+		http_request_tell(request, LOG_LEVEL_WARNING, "unknown path asked for by %s", http_request_peer(request));
 		answer_json(request, 404, not_found, sizeof(not_found) - 1);
 		return;
 	}
@@ -112,7 +110,7 @@ static void handle_request(struct http_request *request, void *context)
 	if (is_allowed_origin && strcmp(http_request_method(request), "OPTIONS") == 0)
 		http_request_answer(request, 200, "", 0);
 	else if (!is_json_type(http_request_header(request, "Content-Type")))
-		refuse(server, request, 400, JSONRPC_PARSE_ERROR, "JSON required", NULL);
+		refuse(request, 400, JSONRPC_PARSE_ERROR, "JSON required", NULL);
 	else
 		start_call(server, request);
 }
@@ -129,9 +127,8 @@ int jsonrpc_server_start(struct event_base *base, const char *name, const struct
 		return -ENOMEM;
 	server->handler = handler;
 	server->context = context;
-	server->name = strdup(name);
 	server->path = strdup(settings->path);
-	if (!server->name || !server->path)
+	if (!server->path)
 		goto failed;
 	if (limits->count > 0) {
 		error = rate_limiter_create(limits->rules, limits->count, limits->exempt_loopback, &server->limiter);
@@ -191,7 +188,6 @@ void jsonrpc_server_free(struct jsonrpc_server *server)
 	rate_limiter_free(server->limiter);
 	SSL_CTX_free(server->tls);
 	cors_free(server->cors);
-	free(server->name);
 	free(server->path);
 	free(server);
 }
