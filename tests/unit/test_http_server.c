@@ -237,6 +237,69 @@ static void close_slow_clients(void **state)
 	stop_serving(&served);
 }
 
+static void end_a_request_that_only_trickles(void **state)
+{
+	static const char head[] = "POST / HTTP/1.1\r\nContent-Length: 100000\r\n\r\n";
+	struct served served;
+	uint64_t start = clock_now_ms();
+	ssize_t count;
+	char byte;
+
+	(void)state;
+	serve(&served, NULL, (struct http_server_options){ .progress_timeout_ms = 5000, .request_timeout_ms = 200 });
+	int fd = connect_raw(http_server_port(served.server));
+	assert_int_equal(send(fd, head, sizeof(head) - 1, MSG_NOSIGNAL), sizeof(head) - 1);
+	do {
+		assert_true(clock_now_ms() - start < 4000);
+		send(fd, "x", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+		event_base_loop(base, EVLOOP_NONBLOCK);
+		usleep(1000);
+		count = recv(fd, &byte, 1, MSG_DONTWAIT);
+	} while (count < 0 && errno == EAGAIN);
+	assert_true(count <= 0); /* FIN, or a reset for what came later */
+	assert_true(clock_now_ms() - start >= 190);
+	close(fd);
+	stop_serving(&served);
+}
+
+static void hold_so_many_connections_and_no_more(void **state)
+{
+	struct served served;
+	char *got;
+
+	(void)state;
+	serve(&served, NULL, (struct http_server_options){ .max_connections = 2 });
+	int first = connect_raw(http_server_port(served.server));
+	free(talk(first, "GET /1 HTTP/1.1\r\n\r\n", 19, "/1"));
+	int second = connect_raw(http_server_port(served.server));
+	free(talk(second, "GET /2 HTTP/1.1\r\n\r\n", 19, "/2"));
+	/* The first is idle: it makes way. */
+	int third = connect_raw(http_server_port(served.server));
+	got = talk(third, "GET /3 HTTP/1.1\r\n\r\nGET", 22, "/3");
+	assert_int_equal(strncmp(got, "HTTP/1.1 200", 12), 0);
+	free(got);
+	got = talk(first, "", 0, NULL);
+	assert_string_equal(got, "");
+	free(got);
+	close(first);
+	/* Both of the others are at work: nobody does. */
+	assert_int_equal(send(second, "GET /hold HTTP/1.1\r\n\r\n", 22, MSG_NOSIGNAL), 22);
+	run_until(&served.has_held);
+	int fourth = connect_raw(http_server_port(served.server));
+	got = talk(fourth, "", 0, NULL);
+	assert_string_equal(got, "");
+	free(got);
+	close(fourth);
+	http_request_answer(served.held, 200, "late", 4);
+	got = talk(second, "", 0, "late");
+	free(got);
+	got = talk(third, " /5 HTTP/1.1\r\n\r\n", 16, "/5");
+	free(got);
+	close(second);
+	close(third);
+	stop_serving(&served);
+}
+
 static void count_records(int is_written, int version, int type, const void *bytes, size_t length, SSL *tls,
 			  void *context)
 {
@@ -306,6 +369,8 @@ int main(void)
 		cmocka_unit_test(refuse_a_large_head),
 		cmocka_unit_test(answer_a_large_body_that_keeps_coming),
 		cmocka_unit_test(close_slow_clients),
+		cmocka_unit_test(end_a_request_that_only_trickles),
+		cmocka_unit_test(hold_so_many_connections_and_no_more),
 		cmocka_unit_test(answer_in_one_tls_record),
 	};
 	return cmocka_run_group_tests_name("http server", tests, set_up, tear_down);

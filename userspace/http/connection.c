@@ -38,12 +38,13 @@ enum connection_state {
 };
 
 struct http_connection {
-	LIST_ENTRY(http_connection) entry;
+	TAILQ_ENTRY(http_connection) entry;
 	struct http_server *server;
 	struct bufferevent *stream;
 	struct event *deadline;
 	enum connection_state state;
 	bool head_began;
+	uint64_t began_ms; /* head_began: when */
 	bool keep_alive, linger; /* after the present answer */
 	struct http_request *request;
 	struct evbuffer *body; /* of the request that is being read */
@@ -65,6 +66,16 @@ static void set_deadline(struct http_connection *connection, unsigned after_ms)
 	evtimer_add(connection->deadline, &after);
 }
 
+/* A request moves on, or is at its end by request_timeout_ms. */
+static void set_progress_deadline(struct http_connection *connection)
+{
+	const struct http_server *server = connection->server;
+	uint64_t gone = clock_now_ms() - connection->began_ms;
+	uint64_t left = gone < server->request_timeout_ms ? server->request_timeout_ms - gone : 0;
+
+	set_deadline(connection, left < server->progress_timeout_ms ? (unsigned)left : server->progress_timeout_ms);
+}
+
 static void close_connection(struct http_connection *connection)
 {
 	if (connection->request) {
@@ -73,7 +84,8 @@ static void close_connection(struct http_connection *connection)
 		else
 			http_request_free(connection->request);
 	}
-	LIST_REMOVE(connection, entry);
+	TAILQ_REMOVE(&connection->server->connections, connection, entry);
+	connection->server->connection_count--;
 	if (connection->deadline)
 		event_free(connection->deadline);
 	if (connection->body)
@@ -228,7 +240,8 @@ static bool read_head(struct http_connection *connection)
 	}
 	if (!connection->head_began) {
 		connection->head_began = true;
-		set_deadline(connection, connection->server->progress_timeout_ms);
+		connection->began_ms = clock_now_ms();
+		set_progress_deadline(connection);
 	}
 	length = http_head_length(bytes, looked_at);
 	if (length == 0) {
@@ -264,7 +277,7 @@ static bool read_head(struct http_connection *connection)
 		bufferevent_write(connection->stream, "HTTP/1.1 100 Continue\r\n\r\n", 25);
 	connection->state = CONNECTION_BODY;
 	memset(&connection->chunks, 0, sizeof(connection->chunks));
-	set_deadline(connection, connection->server->progress_timeout_ms);
+	set_progress_deadline(connection);
 	return true;
 }
 
@@ -302,7 +315,7 @@ static bool read_body(struct http_connection *connection)
 	int complete = 1;
 
 	if (available > 0)
-		set_deadline(connection, connection->server->progress_timeout_ms);
+		set_progress_deadline(connection);
 	if (head->framing == HTTP_BODY_LENGTH) {
 		uint64_t missing = head->content_length - have;
 
@@ -421,7 +434,8 @@ void http_connection_start(struct http_server *server, int fd, const struct sock
 	}
 	connection->server = server;
 	address_format(peer, connection->peer);
-	LIST_INSERT_HEAD(&server->connections, connection, entry);
+	TAILQ_INSERT_HEAD(&server->connections, connection, entry);
+	server->connection_count++;
 	connection->stream = http_stream_new(server->base, fd, tls, true);
 	connection->deadline = evtimer_new(server->base, handle_deadline, connection);
 	connection->body = evbuffer_new();
@@ -440,20 +454,38 @@ void http_connection_start(struct http_server *server, int fd, const struct sock
 		start_head(connection);
 }
 
+static bool brings_nothing(const struct http_connection *connection)
+{
+	return connection->state == CONNECTION_HANDSHAKE ||
+	       (connection->state == CONNECTION_HEAD && !connection->head_began);
+}
+
 void http_connections_close_idle(struct http_server *server)
 {
 	struct http_connection *connection, *next;
 
-	for (connection = LIST_FIRST(&server->connections); connection; connection = next) {
-		next = LIST_NEXT(connection, entry);
-		if (connection->state == CONNECTION_HANDSHAKE ||
-		    (connection->state == CONNECTION_HEAD && !connection->head_began))
+	for (connection = TAILQ_FIRST(&server->connections); connection; connection = next) {
+		next = TAILQ_NEXT(connection, entry);
+		if (brings_nothing(connection))
 			close_connection(connection);
 	}
 }
 
+bool http_connections_close_oldest(struct http_server *server)
+{
+	struct http_connection *connection;
+
+	TAILQ_FOREACH_REVERSE(connection, &server->connections, http_connection_list, entry) {
+		if (brings_nothing(connection)) {
+			close_connection(connection);
+			return true;
+		}
+	}
+	return false;
+}
+
 void http_connections_close_all(struct http_server *server)
 {
-	while (!LIST_EMPTY(&server->connections))
-		close_connection(LIST_FIRST(&server->connections));
+	while (!TAILQ_EMPTY(&server->connections))
+		close_connection(TAILQ_FIRST(&server->connections));
 }

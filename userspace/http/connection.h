@@ -20,14 +20,15 @@ struct http_server {
 	SSL_CTX *tls;
 	struct rate_limiter *limiter;
 	size_t max_body_bytes;
-	unsigned handshake_timeout_ms, idle_timeout_ms, progress_timeout_ms;
+	unsigned handshake_timeout_ms, idle_timeout_ms, progress_timeout_ms, request_timeout_ms;
+	unsigned connection_count, max_connections;
 	http_handler handle;
 	void *context;
 	struct evconnlistener *listener; /* NULL after stop */
 	struct event *accept_again;
 	struct event *give_back; /* memory, pending after a large request */
 	uint16_t port;
-	LIST_HEAD(, http_connection) connections;
+	TAILQ_HEAD(http_connection_list, http_connection) connections; /* newest first */
 	LIST_HEAD(, http_request) requests; /* given to the handler, not answered */
 	size_t open_requests;
 	struct log_limiter lines;       /* about what strangers do */
@@ -55,6 +56,9 @@ void http_connection_start(struct http_server *server, int fd, const struct sock
 void http_connection_answer(struct http_connection *connection, const struct http_request *request, int status,
 			    const char *body, size_t length);
 void http_connections_close_idle(struct http_server *server);
+/* Closes the one that has been open longest of those that bring nothing. Returns
+ * whether there was one. */
+bool http_connections_close_oldest(struct http_server *server);
 void http_connections_close_all(struct http_server *server);
 
 /* Logs what a client did or failed to do, unless there were too many such lines

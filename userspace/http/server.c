@@ -40,6 +40,7 @@
 #define BACKLOG 1024
 #define LARGE_BODY_BYTES 262144
 #define GIVE_BACK_AFTER_MS 500
+#define CLOSED_FOR_DESCRIPTORS 16 /* connections, each time */
 #define ACCEPT_TOLD_EVERY_MS 5000
 #define ACCEPT_PAUSE_MS 100 /* after accept() failed, mostly for want of descriptors */
 
@@ -107,6 +108,14 @@ static void handle_accept(struct evconnlistener *listener, int fd, struct sockad
 		log_refusals(server, peer);
 		return;
 	}
+	if (server->connection_count >= server->max_connections && !http_connections_close_oldest(server)) {
+		char text[ADDRESS_TEXT_SIZE];
+
+		close(fd);
+		http_server_tell(server, LOG_LEVEL_WARNING, "%u connections are open: closed one from %s",
+				 server->max_connections, address_format(peer, text));
+		return;
+	}
 	http_connection_start(server, fd, peer);
 }
 
@@ -120,6 +129,9 @@ static void handle_accept_error(struct evconnlistener *listener, void *context)
 	/* The socket stays readable: going on at once would spin. */
 	evconnlistener_disable(listener);
 	evtimer_add(server->accept_again, &pause);
+	/* Descriptors that nobody uses are the first to be given back. */
+	for (int i = 0; i < CLOSED_FOR_DESCRIPTORS && (error == EMFILE || error == ENFILE); i++)
+		http_connections_close_oldest(server);
 	server->accept_failed++;
 	if (server->accept_failed_told_ms && now - server->accept_failed_told_ms < ACCEPT_TOLD_EVERY_MS)
 		return;
@@ -156,7 +168,7 @@ int http_server_start(struct event_base *base, const struct http_server_options 
 	if (!server)
 		goto failed;
 	log_limiter_init(&server->lines, LOG_LIMITER_LINES, LOG_LIMITER_LINES);
-	LIST_INIT(&server->connections);
+	TAILQ_INIT(&server->connections);
 	LIST_INIT(&server->requests);
 	server->base = base;
 	server->limiter = options->limiter;
@@ -164,6 +176,8 @@ int http_server_start(struct event_base *base, const struct http_server_options 
 	server->handshake_timeout_ms = options->handshake_timeout_ms ? options->handshake_timeout_ms : 10000;
 	server->idle_timeout_ms = options->idle_timeout_ms ? options->idle_timeout_ms : 60000;
 	server->progress_timeout_ms = options->progress_timeout_ms ? options->progress_timeout_ms : 30000;
+	server->request_timeout_ms = options->request_timeout_ms ? options->request_timeout_ms : 120000;
+	server->max_connections = options->max_connections ? options->max_connections : 4096;
 	server->handle = options->handle;
 	server->context = options->context;
 	server->name = strdup(options->name);

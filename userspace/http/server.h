@@ -3,8 +3,9 @@
 /* HTTP/1.1 server on the event loop, plain or TLS. Call everything from its
  * thread; http_server_free not from inside the handler.
  *
- * Limits: body size (413), header size, idle time; rate limits close a
- * connection without a byte. A request is answered exactly once, at any later
+ * Limits: body size (413), header size, idle time, time of a request; rate limits
+ * close a connection without a byte. With the most connections open, a new one
+ * closes the oldest that brings nothing, or is closed itself. A request is answered exactly once, at any later
  * time; if its client has gone meanwhile the answer is dropped. */
 #include "base/log.h"
 #include "base/rate_limit.h"
@@ -31,6 +32,8 @@ struct http_server_options {
 	unsigned handshake_timeout_ms; /* whole TLS handshake; 0: 10 s */
 	unsigned idle_timeout_ms;      /* between requests; 0: 60 s */
 	unsigned progress_timeout_ms;  /* a whole head; a body or an answer without a byte moving; 0: 30 s */
+	unsigned request_timeout_ms;   /* a whole request, from its first byte; 0: 120 s */
+	unsigned max_connections;      /* at once; 0: 4096 */
 };
 
 /* Returns 0 or a negative errno, logged. */
