@@ -38,7 +38,34 @@ static const struct program_command commands[] = {
 	{ "sd sign", "FILE", "sign a file", false, show },
 	{ 0 },
 };
-static const struct program program = { "hyper", "Hyper", "TEST_SETTINGS", "Routes messages.", commands, load, free };
+/* "odd" is found only by looking closer, and "loose" is worth a warning. */
+static bool check(const void *settings)
+{
+	if (!strcmp(settings, "loose"))
+		log_warning("it is loose");
+	return strcmp(settings, "odd");
+}
+
+static bool accepts(const struct program_command *command, int argc, char **argv)
+{
+	bool fine = strcmp(command->words, "sd submit-records") || (argc > 0 && strcmp(argv[argc - 1], "--reset"));
+
+	if (!fine)
+		fprintf(stderr, "a file is missing\n");
+	return fine;
+}
+
+static const struct program program = {
+	.name = "hyper",
+	.service = "Hyper",
+	.settings_env = "TEST_SETTINGS",
+	.about = "Routes messages.",
+	.commands = commands,
+	.load_settings = load,
+	.free_settings = free,
+	.check_settings = check,
+	.accepts = accepts,
+};
 
 /* Runs the program in a child; its output of both kinds is in `output`. */
 static int run(const char *settings, const char *line)
@@ -158,6 +185,13 @@ static void settings_are_checked(void **state)
 	(void)state;
 	assert_int_equal(run("some/path", "server run --check"), 0);
 	assert_string_equal(output, "settings are fine: some/path\n");
+	assert_int_equal(run("odd", "server run --check"), 1);
+	assert_string_equal(output, "");
+	assert_int_equal(run("odd", "server run"), 0);
+	assert_int_equal(run("loose", "--level error server run --check"), 0);
+	assert_string_equal(output, "settings are fine, with 1 warning: loose\n");
+	assert_int_equal(run("broken", "sd submit-records --reset"), 2);
+	assert_string_equal(output, "a file is missing\n");
 	assert_int_equal(run("broken", "server run --check"), 1);
 	assert_int_equal(run("broken", "server run"), 1);
 	assert_string_equal(output, "");

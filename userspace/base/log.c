@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -26,6 +27,7 @@ static enum log_format line_format = LOG_FORMAT_TEXT;
 static const char *service_name = "Hyper";
 static bool on_terminal;
 static uint64_t started_ms;
+static atomic_uint warnings;
 
 static const struct {
 	const char *word;
@@ -59,6 +61,11 @@ void log_configure(enum log_level level, enum log_format format, const char *ser
 	service_name = service;
 	on_terminal = isatty(STDERR_FILENO) == 1;
 	started_ms = clock_now_ms();
+}
+
+unsigned log_warning_count(void)
+{
+	return atomic_load_explicit(&warnings, memory_order_relaxed);
 }
 
 bool log_is_on(enum log_level level)
@@ -238,6 +245,8 @@ void log_write(enum log_level level, const char *format, ...)
 	va_list arguments;
 	int length;
 
+	if (level == LOG_LEVEL_WARNING)
+		atomic_fetch_add_explicit(&warnings, 1, memory_order_relaxed);
 	if (!log_is_on(level))
 		return;
 	va_start(arguments, format);

@@ -30,6 +30,9 @@ void log_configure(enum log_level level, enum log_format format, const char *ser
 
 bool log_is_on(enum log_level level);
 
+/* How many warnings there have been, shown or not. */
+unsigned log_warning_count(void);
+
 void log_write(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #define log_fatal(...) log_write(LOG_LEVEL_FATAL, __VA_ARGS__)

@@ -204,15 +204,24 @@ static void *load_settings(const struct program *program, const char *search_pat
 
 static int check_settings(const struct program *program, const char *search_path)
 {
+	unsigned warnings = log_warning_count();
 	void *settings = load_settings(program, search_path);
+	char remark[40] = "";
+	bool fine;
 
 	if (!settings)
 		return EXIT_FAILED;
-	if (*search_path)
-		printf("settings are fine: %s\n", search_path);
-	else
-		printf("settings are fine: %s names no files, all is default\n", program->settings_env);
+	fine = !program->check_settings || program->check_settings(settings);
 	program->free_settings(settings);
+	if (!fine)
+		return EXIT_FAILED;
+	warnings = log_warning_count() - warnings;
+	if (warnings)
+		snprintf(remark, sizeof(remark), ", with %u warning%s", warnings, warnings == 1 ? "" : "s");
+	if (*search_path)
+		printf("settings are fine%s: %s\n", remark, search_path);
+	else
+		printf("settings are fine%s: %s names no files, all is default\n", remark, program->settings_env);
 	return EXIT_FINE;
 }
 
@@ -231,6 +240,8 @@ static int run_command(const struct program *program, const struct program_comma
 		if (command->reads_settings && !strcmp(argv[i], "--check"))
 			return check_settings(program, search_path ? search_path : "");
 	}
+	if (program->accepts && !program->accepts(command, argc, argv))
+		return EXIT_USAGE;
 	if (command->reads_settings) {
 		settings = load_settings(program, search_path ? search_path : "");
 		if (!settings)

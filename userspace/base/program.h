@@ -25,6 +25,12 @@ struct program {
 	 * problem with file and line. Returns NULL on error. */
 	void *(*load_settings)(const char *search_path);
 	void (*free_settings)(void *settings);
+	/* For --check, may be NULL: loads what the settings name (certificates, folders),
+	 * logs every problem, and returns whether the program could run with them. */
+	bool (*check_settings)(const void *settings);
+	/* May be NULL: says on standard error what is wrong with a command's arguments,
+	 * before any settings are read. */
+	bool (*accepts)(const struct program_command *command, int argc, char **argv);
 };
 
 /* Parses argv and runs one command. `--check` as an argument of any command
