@@ -248,6 +248,7 @@ static void values_out_of_range_are_named(void **state)
 	hyper_fails("directory:\n  type: api\n  settings:\n    endpoints: []\n",
 		    "directory.settings.endpoints: must have at least 1 item\n");
 	proxy_fails("public:\n  accept_timeout: 3000.5\n", "error x.yml:2: public.accept_timeout: must be 0 to 3000\n");
+	proxy_fails("public:\n  accept_timeout: 0\n", "warning x.yml:2: public.accept_timeout: is 0, so nobody");
 	proxy_fails("public:\n  accept_timeout: x\n", "public.accept_timeout: must be a number, not text\n");
 	proxy_fails("relay: {planes: [local]}\n", "relay.planes: must be of sockmap, ktls-splice, splice and copy, not 'local'\n");
 	proxy_fails("relay: {planes: []}\n", "relay.planes: must have at least 1 item\n");

@@ -116,6 +116,10 @@ static void check_public(struct form *form, const struct setting *map, void *obj
 	if (settings->relay_tls_bind_address && !settings->relay_tls)
 		form_error(form, setting_child(map, "relay_tls_bind_address"),
 			   "needs certificates: relay_tls, or jsonrpc_server.tls");
+	if (setting_child(map, "accept_timeout") && !settings->accept_timeout_ms)
+		reading_warning(form->reading, setting_child(map, "accept_timeout")->file,
+				setting_child(map, "accept_timeout")->line,
+				"%s.accept_timeout: is 0, so nobody has the time to connect", form->path);
 	if (settings->jsonrpc_client && !settings->jsonrpc_client->endpoint)
 		form_error(form, setting_child(map, "jsonrpc_client"), "jsonrpc_client: the key 'endpoint' is missing");
 }
