@@ -119,6 +119,20 @@ static void mapped_addresses_are_ipv4(void **state)
 	assert_false(admits("::ffff:192.0.2.1", 1));
 }
 
+static void an_ipv6_network_is_one_party(void **state)
+{
+	(void)state;
+	with((struct rate_rule[]){ { RATE_WINDOW_HOUR, 1 } }, 1, true);
+	assert_true(admits("2001:db8:1:2::1", 1));
+	assert_false(admits("2001:db8:1:2:ffff:ffff:ffff:ffff", 1));
+	assert_true(admits("2001:db8:1:3::1", 1));
+	assert_true(admits("::2", 1)); /* of the network of ::1, which is exempt */
+	assert_false(admits("::3", 1));
+	assert_true(admits("::1", 1) && admits("::1", 1));
+	assert_true(admits("192.0.2.1", 1));
+	assert_true(admits("::ffff:192.0.2.2", 1));
+}
+
 static void no_rules_and_no_address_are_admitted(void **state)
 {
 	struct sockaddr_un local = { .sun_family = AF_UNIX };
@@ -153,7 +167,7 @@ static void many_addresses_are_told_apart(void **state)
 		for (int i = 0; i < 5000; i++) {
 			snprintf(text, sizeof(text), "10.1.%d.%d", i / 250, i % 250);
 			assert_int_equal(admits(text, 1), round == 0);
-			snprintf(text, sizeof(text), "2001:db8::%x", i);
+			snprintf(text, sizeof(text), "2001:db8:0:%x::1", i);
 			assert_int_equal(admits(text, 1), round == 0);
 		}
 	}
@@ -196,6 +210,7 @@ int main(void)
 		cmocka_unit_test(earlier_rules_count_even_when_a_later_one_refuses),
 		cmocka_unit_test(loopback_can_be_exempt),
 		cmocka_unit_test(mapped_addresses_are_ipv4),
+		cmocka_unit_test(an_ipv6_network_is_one_party),
 		cmocka_unit_test(no_rules_and_no_address_are_admitted),
 		cmocka_unit_test(a_clock_set_back_begins_anew),
 		cmocka_unit_test(many_addresses_are_told_apart),

@@ -7,7 +7,9 @@
  * newcomers are admitted uncounted: refusing them would let one sender with
  * many addresses shut everybody out.
  *
- * One mutex guards a limiter. An IPv4-mapped IPv6 address counts as IPv4. */
+ * One mutex guards a limiter. An IPv4-mapped IPv6 address counts as IPv4; of other
+ * IPv6 addresses only the network counts, the first 64 bits, because whoever has
+ * one has as many addresses as they like. */
 #include "base/rate_limit.h"
 
 #include <errno.h>
@@ -101,6 +103,15 @@ static bool key_is_loopback(const uint8_t key[16])
 	return IN6_IS_ADDR_LOOPBACK(&address) || (IN6_IS_ADDR_V4MAPPED(&address) && key[12] == 127);
 }
 
+static void keep_network(uint8_t key[16])
+{
+	struct in6_addr address;
+
+	memcpy(&address, key, 16);
+	if (!IN6_IS_ADDR_V4MAPPED(&address))
+		memset(key + 8, 0, 8);
+}
+
 static size_t slot_index(const struct rate_limiter *limiter, const uint8_t key[16], size_t size)
 {
 	uint64_t low, high, hash;
@@ -168,6 +179,7 @@ bool rate_limiter_admit(struct rate_limiter *limiter, const struct sockaddr *pee
 		return true;
 	if (limiter->exempt_loopback && key_is_loopback(key))
 		return true;
+	keep_network(key);
 	pthread_mutex_lock(&limiter->lock);
 	for (size_t i = 0; i < limiter->count && admitted; i++) {
 		struct window *window = &limiter->windows[i];

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-/* Connections per remote IP in fixed windows of the UTC clock (protocol page
- * 2.5, `tcp_rate_limits`). One limiter belongs to one listener; it may be asked
+/* Connections per remote IP, of IPv6 per /64 network, in fixed windows of the UTC
+ * clock (protocol page 2.5, `tcp_rate_limits`). One limiter belongs to one listener; it may be asked
  * from several threads. */
 #include <netinet/in.h>
 #include <stdbool.h>
