@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Address texts, listeners, and the connector on a real loop. */
 #include "base/address.h"
+#include "base/log.h"
 #include "base/instant.h"
 
 #include <arpa/inet.h>
@@ -235,6 +236,30 @@ static void refusal_names_the_address(void **state)
 	assert_non_null(strstr(outcome.reason, "refused"));
 }
 
+static void every_address_that_was_tried_is_named(void **state)
+{
+	int listener = address_listen("127.0.0.1:0", false, 8), port = port_of(listener, NULL);
+	struct outcome_of_connect outcome;
+	char text[64], expected[2][64];
+
+	(void)state;
+	close(listener);
+	snprintf(text, sizeof(text), "localhost:%d", port);
+	snprintf(expected[0], sizeof(expected[0]), "at 127.0.0.1:%d (Connection refused), ", port);
+	snprintf(expected[1], sizeof(expected[1]), "[::1]:%d: ", port);
+	outcome = connect_to(text, 5000);
+	assert_true(outcome.result < 0);
+	assert_non_null(strstr(outcome.reason, expected[0]));
+	assert_non_null(strstr(outcome.reason, expected[1]));
+}
+
+static void an_unknown_host_cannot_be_bound(void **state)
+{
+	(void)state;
+	log_configure(LOG_LEVEL_PANIC, LOG_FORMAT_TEXT, "Test");
+	assert_int_equal(address_listen("no-such-name.invalid:0", false, 8), -EADDRNOTAVAIL);
+}
+
 /* A full backlog swallows the SYN. */
 static void a_silent_address_ends_at_the_deadline(void **state)
 {
@@ -303,6 +328,8 @@ int main(void)
 		cmocka_unit_test(tries_every_address),
 		cmocka_unit_test(names_are_resolved),
 		cmocka_unit_test(refusal_names_the_address),
+		cmocka_unit_test(every_address_that_was_tried_is_named),
+		cmocka_unit_test(an_unknown_host_cannot_be_bound),
 		cmocka_unit_test(a_silent_address_ends_at_the_deadline),
 		cmocka_unit_test(a_name_without_an_address_is_an_error),
 		cmocka_unit_test(cancelled_connectors_do_not_call_back),

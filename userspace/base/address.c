@@ -7,6 +7,7 @@
  * resolver and belongs to start-up; everything else is pure. */
 #include "base/address.h"
 #include "base/cleanup.h"
+#include "base/log.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -161,18 +162,14 @@ static int listen_by_name(const char *host, uint16_t port, bool reuse_port, int 
 	struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV };
 	struct addrinfo *found;
 	char service[8];
-	int result = -EADDRNOTAVAIL;
+	int result = -EADDRNOTAVAIL, error;
 
 	snprintf(service, sizeof(service), "%u", port);
-	switch (getaddrinfo(host, service, &hints, &found)) {
-	case 0:
-		break;
-	case EAI_MEMORY:
-		return -ENOMEM;
-	case EAI_AGAIN:
-		return -EAGAIN;
-	default:
-		return -EADDRNOTAVAIL;
+	error = getaddrinfo(host, service, &hints, &found);
+	if (error) {
+		/* No errno says this. */
+		log_error("cannot resolve %s: %s", host, gai_strerror(error));
+		return error == EAI_MEMORY ? -ENOMEM : -EADDRNOTAVAIL;
 	}
 	for (int pass = 0; pass < 2 && result < 0; pass++) {
 		for (struct addrinfo *each = found; each && result < 0; each = each->ai_next) {

@@ -25,7 +25,8 @@ char *address_of_peer(int fd, char text[ADDRESS_TEXT_SIZE]);
 
 /* Resolves `text` (blocking; only for bind addresses at start-up) and returns
  * a bound, listening, non-blocking, close-on-exec TCP socket with SO_REUSEADDR,
- * and SO_REUSEPORT if asked for. Returns the descriptor or a negative errno. */
+ * and SO_REUSEPORT if asked for. Returns the descriptor or a negative errno;
+ * a name that cannot be resolved is logged, and -EADDRNOTAVAIL. */
 int address_listen(const char *text, bool reuse_port, int backlog);
 
 /* Connects to "host:port" without blocking: names are resolved

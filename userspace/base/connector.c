@@ -46,7 +46,7 @@ struct connector {
 	struct resolution *resolution;
 	bool begun;
 	int last_error; /* of the address tried last */
-	char last_address[ADDRESS_TEXT_SIZE];
+	char tried[4 * (ADDRESS_TEXT_SIZE + 40)]; /* addresses, each but the last with its error */
 };
 
 struct resolution {
@@ -81,12 +81,14 @@ static void finish(struct connector *connector, int fd_or_error, const char *why
 {
 	connector_done done = connector->done;
 	void *context = connector->context;
+	const char *at = connector->tried;
 	_free_ char *reason = NULL;
 
+	if (!strcmp(at, connector->text))
+		at = "";
 	if (fd_or_error >= 0) {
 		connector->fd = -1;
-	} else if (asprintf(&reason, "connecting to %s%s%s: %s", connector->text,
-			    connector->last_address[0] ? " at " : "", connector->last_address, why) < 0) {
+	} else if (asprintf(&reason, "connecting to %s%s%s: %s", connector->text, *at ? " at " : "", at, why) < 0) {
 		reason = NULL;
 	}
 	connector_free(connector);
@@ -139,12 +141,25 @@ static int begin_attempt(struct connector *connector, const struct target *targe
 	return 0;
 }
 
+/* Of very many addresses only the first ones are told. */
+static void note_tried(struct connector *connector, const struct target *target)
+{
+	char address[ADDRESS_TEXT_SIZE], before[128] = "";
+	size_t length = strlen(connector->tried), room = sizeof(connector->tried) - length;
+
+	address_format((const struct sockaddr *)&target->address, address);
+	if (length)
+		snprintf(before, sizeof(before), " (%s), ", strerror(connector->last_error));
+	if (strlen(before) + strlen(address) < room)
+		snprintf(connector->tried + length, room, "%s%s", before, address);
+}
+
 static void try_next(struct connector *connector)
 {
 	while (connector->next_target < connector->target_count) {
 		const struct target *target = &connector->targets[connector->next_target++];
 
-		address_format((const struct sockaddr *)&target->address, connector->last_address);
+		note_tried(connector, target);
 		connector->last_error = begin_attempt(connector, target);
 		if (!connector->last_error)
 			return;
