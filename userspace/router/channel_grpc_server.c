@@ -34,13 +34,22 @@ struct grpc_server_channel {
 	struct rate_limiter *limiter;
 	struct grpc_server *server;
 	struct reverse_peer *peers;
+	struct reverse_delivery *deliveries;
 	struct handover *handovers;
+	bool is_cancelled;
 };
 
 struct reverse_peer {
 	struct reverse_peer *next;
 	struct grpc_reverse *reverse;
 	char name[];
+};
+
+/* A delivery that a reverse stream has. The stream may end after the delivery, at the
+ * stop: then the answer finds nobody. */
+struct reverse_delivery {
+	struct reverse_delivery *next, **at;
+	struct delivery *delivery; /* NULL: was ended, and this is in no list */
 };
 
 /* A socket that is being connected to a relay endpoint. The request is answered as
@@ -160,24 +169,50 @@ static bool server_can_deliver(struct channel *channel, const struct delivery *d
 	return !delivery->to_own && reverse_find(channel_of(channel), delivery->address->operator_name);
 }
 
+static struct delivery *reverse_delivery_detach(struct reverse_delivery *sent)
+{
+	struct delivery *delivery = sent->delivery;
+	*sent->at = sent->next;
+	if (sent->next)
+		sent->next->at = sent->at;
+	sent->delivery = NULL;
+	return delivery;
+}
+
 static void reverse_answered(const struct hyper_response *response, const char *failure, void *context)
 {
-	struct delivery *delivery = context;
-	if (!response) {
-		delivery_fail(delivery, failure ? failure : "the reverse stream ended");
+	struct reverse_delivery *sent = context;
+	struct delivery *delivery = sent->delivery ? reverse_delivery_detach(sent) : NULL;
+	free(sent);
+	if (!delivery)
 		return;
-	}
-	delivery_respond_remote(delivery, response);
+	if (response)
+		delivery_respond_remote(delivery, response);
+	else
+		delivery_fail(delivery, failure ? failure : "the reverse stream ended");
 }
 
 static void server_deliver(struct channel *channel, struct delivery *delivery)
 {
-	struct reverse_peer *peer = reverse_find(channel_of(channel), delivery->address->operator_name);
+	struct grpc_server_channel *own = channel_of(channel);
+	struct reverse_peer *peer = reverse_find(own, delivery->address->operator_name);
+	struct reverse_delivery *sent = own->is_cancelled ? NULL : calloc(1, sizeof(*sent));
+	if (!sent) {
+		delivery_fail(delivery, own->is_cancelled ? "the server is stopping" : "out of memory");
+		return;
+	}
 	struct hyper_request request = *delivery->request;
 	request.client_name = (char *)router_name(channel->router);
-	int error = grpc_reverse_send(peer->reverse, &request, REVERSE_TIMEOUT_MS, reverse_answered, delivery);
-	if (error < 0)
+	int error = grpc_reverse_send(peer->reverse, &request, REVERSE_TIMEOUT_MS, reverse_answered, sent);
+	if (error < 0) {
+		free(sent);
 		delivery_fail(delivery, strerror(-error));
+		return;
+	}
+	*sent = (struct reverse_delivery){ own->deliveries, &own->deliveries, delivery };
+	if (sent->next)
+		sent->next->at = &sent->next;
+	own->deliveries = sent;
 }
 
 /* ---- side B of a relayed connection ---- */
@@ -359,6 +394,9 @@ static size_t server_open_calls(const struct channel *channel)
 static void server_cancel(struct channel *channel)
 {
 	struct grpc_server_channel *own = channel_of(channel);
+	own->is_cancelled = true;
+	while (own->deliveries)
+		delivery_fail(reverse_delivery_detach(own->deliveries), "the server is stopping");
 	while (own->handovers) {
 		if (own->handovers->connector)
 			connector_cancel(own->handovers->connector);

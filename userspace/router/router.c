@@ -54,6 +54,7 @@ struct router {
 	struct channel **channels;
 	size_t channel_count;
 	size_t open_calls;
+	bool is_cancelled;
 	struct router_call *transit[TRANSIT_BUCKETS];
 	struct router_call *cancelled; /* wait for the directory */
 };
@@ -400,6 +401,10 @@ static int call_fill(struct router_call *call, const struct hyper_request *reque
 static void deliver(struct router *router, const struct hyper_request *request, const char *caller, const char *origin,
 		    router_done done, void *context)
 {
+	if (router->is_cancelled) {
+		refuse_at_once(request, caller, "the server is stopping", done, context);
+		return;
+	}
 	const struct router_call *same = transit_find(router, caller, request->id ? request->id : "");
 	if (same && (!origin || !same->origin || strcmp(same->origin, origin) == 0)) {
 		refuse_loop(request, caller, done, context);
@@ -452,6 +457,7 @@ bool router_offer_connection(struct router *router, const struct connection_requ
 
 void router_cancel(struct router *router)
 {
+	router->is_cancelled = true;
 	for (size_t i = 0; i < TRANSIT_BUCKETS; i++)
 		while (router->transit[i])
 			call_end(router->transit[i], "the server is stopping", NULL);

@@ -55,6 +55,6 @@ bool router_offer_connection(struct router *router, const struct connection_requ
 			     connection_request_done done, void *context);
 
 size_t router_open_calls(const struct router *router);
-/* Fails every call that is still open with "the server is stopping". Cancel
- * the channels first: a delivery must not be ended afterwards. */
+/* Fails every call that is still open with "the server is stopping", and later ones
+ * at once. Cancel the channels first: a delivery must not be ended afterwards. */
 void router_cancel(struct router *router);
