@@ -19,7 +19,7 @@ ALL_CFLAGS := -std=gnu17 $(OPTIMIZE) $(WARNINGS) $(if $(WERROR),-Werror) -D_GNU_
 ALL_CPPFLAGS := -Iuserspace -Ibpf -I$(BUILD)/gen $(CPPFLAGS)
 ALL_LDFLAGS := -pthread -Wl,--as-needed $(if $(SANITIZE),-fsanitize=address -fsanitize=undefined) $(LDFLAGS)
 LIBS := -levent_core -levent_extra -levent_openssl -levent_pthreads -lnghttp2 -lssl -lcrypto -ljansson -lyaml \
-	-lprotobuf-c -lbpf -lelf -lz -lm
+	-lprotobuf-c -lbpf -lelf -lcap-ng -lz -lm
 
 PROGRAMS := hyper proxy sd p2pctl
 MAINS := $(wildcard userspace/hyper/main.c userspace/proxy/main.c userspace/sd/main.c tools/p2pctl/main.c)

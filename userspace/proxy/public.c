@@ -17,6 +17,7 @@
 #include "proxy/endpoint.h"
 #include "proxy/ending.h"
 #include "proxy/operators.h"
+#include "proxy/privileges.h"
 #include "proxy/residency.h"
 #include "relay/ktls.h"
 #include "tls/context.h"
@@ -92,6 +93,29 @@ static void release_party(void *party, enum outcome outcome, void *context)
 	endpoint_release(proxy->endpoint, party, outcome);
 }
 
+/* On each thread of the relay: all that needs privileges is done. The main thread,
+ * which cannot do it either then, ends the program. */
+static void relay_thread_started(void *context)
+{
+	int error = privileges_drop();
+
+	(void)context;
+	if (error)
+		log_error("a thread of the relay cannot give its privileges up: %s", strerror(-error));
+}
+
+static int drop_privileges(void)
+{
+	char text[PRIVILEGES_TEXT_SIZE];
+	int error = privileges_drop();
+
+	if (error)
+		log_error("cannot give privileges up: %s", strerror(-error));
+	else
+		log_info("privileges given up after the start: %s", privileges_describe(text));
+	return error;
+}
+
 static int start_relay(struct public_proxy *proxy, const struct proxy_settings *settings)
 {
 	const struct public_proxy_settings *public = settings->public_proxy;
@@ -99,7 +123,8 @@ static int start_relay(struct public_proxy *proxy, const struct proxy_settings *
 				       .ask_timeout_ms = public->jsonrpc_client->timeout_ms + ASK_MARGIN_MS,
 				       .max_tickets = public->max_tickets,
 				       .max_tickets_per_requester = public->max_tickets_per_operator};
-	struct relay_options options = {.settings = settings->relay, .ended = pair_ended, .context = proxy};
+	struct relay_options options = {.settings = settings->relay, .ended = pair_ended,
+					.thread_started = relay_thread_started, .context = proxy};
 	int error = broker_create(&limits, &proxy->broker);
 
 	if (!error)
@@ -261,6 +286,8 @@ static int start(struct public_proxy *proxy, const struct proxy_settings *settin
 		error = start_brokering(proxy);
 	if (!error)
 		start_control(proxy, &settings->control);
+	if (!error)
+		error = drop_privileges();
 	if (!error && event_add(proxy->chores, &(struct timeval){.tv_sec = CHORES_PERIOD_S}))
 		error = -ENOMEM;
 	return error;

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Limits of the proxy, each with settings of its own and nothing else running."""
+import pathlib
 import socket
 
 from peers import JsonRpcServer
@@ -45,3 +46,21 @@ def test_rate_limits_apply_when_they_are_set(make_stack):
             closed += isinstance(error, ConnectionResetError)
     assert closed == 3
     wait_until(lambda: "rate-limited" in stack.log("proxy"), 5, "a log line")
+
+
+def test_a_running_proxy_has_given_its_privileges_up(make_stack):
+    stack = make_stack()
+    stack.start("proxy")
+    wait_until(lambda: "privileges given up" in stack.log("proxy"), 20, "a log line")
+    tasks = pathlib.Path(f"/proc/{stack.processes['proxy'].pid}/task")
+
+    def loose():  # threads of the relay do it first thing when they run
+        found = []
+        for task in tasks.iterdir():
+            facts = dict(line.split(":", 1) for line in (task / "status").read_text().splitlines() if ":" in line)
+            resource = 1 << 24  # CAP_SYS_RESOURCE, for pipes, where the proxy was given it
+            if int(facts["CapPrm"], 16) & ~resource or facts["NoNewPrivs"].strip() != "1":
+                found.append(task.name)
+        return found
+    assert len(list(tasks.iterdir())) > 1
+    wait_until(lambda: not loose(), 5, "all threads without privileges")
