@@ -222,6 +222,85 @@ static void a_request_that_does_not_come_is_given_up(void **state)
 	transport_close(client.transport);
 }
 
+static void a_request_that_trickles_is_given_up(void **state)
+{
+	struct pair *pair = *state;
+	struct raw_client client = { 0 };
+	struct stream *stream;
+
+	start_server(pair);
+	connect_raw(pair, &client, 60000);
+	wait_for(pair, client.is_settled);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(stream_open(client.transport, i ? "/Hyper/ServerCall" : "/Hyper/Call", &raw_kind, &client,
+					     &stream), 0);
+	wait_for(pair, server_side(pair)->streams == 2);
+	/* Old, but bytes have just moved. */
+	LIST_FOREACH(stream, &server_side(pair)->transport->streams, link)
+		stream->begun_ms -= 61000;
+	tick_now(pair);
+	wait_for(pair, client.closed_streams == 2);
+	assert_string_equal(client.failure, "");
+	wait_for(pair, !server_side(pair)->streams);
+	transport_close(client.transport);
+}
+
+/* 120,000 fields in a message of 240 kB. */
+static void send_many_fields(struct raw_client *client, struct stream **stream)
+{
+	json_t *list = json_array();
+
+	for (int i = 0; i < 60000; i++)
+		json_array_append_new(list, json_null());
+	struct hyper_request request = { .method = (char[]){ "m" }, .params = json_pack("{s:o}", "list", list) };
+	uint8_t *frame;
+	size_t size;
+
+	assert_int_equal(grpc_request_frame(&request, &frame, &size), 0);
+	json_decref(request.params);
+	assert_int_equal(stream_open(client->transport, "/Hyper/Call", &raw_kind, client, stream), 0);
+	assert_int_equal(stream_send(*stream, frame, size), 0);
+}
+
+static void what_an_operator_makes_us_keep_is_limited(void **state)
+{
+	struct pair *pair = *state;
+	struct raw_client clients[2] = { 0 };
+	struct stream *streams[4];
+
+	pair->holds_calls = true;
+	start_server(pair);
+	for (int i = 0; i < 2; i++) {
+		connect_raw(pair, &clients[i], 60000);
+		wait_for(pair, clients[i].is_settled && server_side(pair)->transport->budget);
+	}
+	struct budget *budget = server_side(pair)->transport->budget;
+
+	assert_ptr_equal(budget, LIST_NEXT(server_side(pair), link)->transport->budget);
+	/* Nothing is decoded before the request is complete, and then it weighs what it takes. */
+	for (int i = 0; i < 4; i++) {
+		send_many_fields(&clients[i % 2], &streams[i]);
+		wait_for(pair, !streams[i]->out_size);
+	}
+	wait_for(pair, budget->used_bytes > 4 * 239000 && budget->used_bytes < 4 * 262144);
+	assert_int_equal(pair->held_count, 0);
+	for (int i = 0; i < 4; i++)
+		stream_end(streams[i]);
+	wait_for(pair, clients[0].closed_streams + clients[1].closed_streams == 1);
+	assert_int_equal(pair->held_count, 3);
+	assert_true(budget->used_bytes > 3 * 19000000 && budget->used_bytes <= 64u << 20);
+	assert_int_equal(pair->server->budget->used_bytes, budget->used_bytes);
+	/* A client that leaves does not make room: the requests are still there. */
+	for (int i = 0; i < 2; i++)
+		transport_close(clients[i].transport);
+	wait_for(pair, LIST_EMPTY(&pair->server->connections));
+	assert_true(pair->server->budget->used_bytes > 3 * 19000000);
+	for (size_t i = 0; i < pair->held_count; i++)
+		respond(pair->held[i]);
+	pair->held_count = 0;
+	assert_int_equal(pair->server->budget->used_bytes, 0);
+}
+
 static void the_listener_keeps_to_its_rate_limit(void **state)
 {
 	struct pair *pair = *state;
@@ -272,6 +351,8 @@ int main(void)
 		TEST(an_expelled_caller_loses_its_connection),
 		TEST(grace_is_limited),
 		TEST(a_request_that_does_not_come_is_given_up),
+		TEST(a_request_that_trickles_is_given_up),
+		TEST(what_an_operator_makes_us_keep_is_limited),
 		TEST(the_listener_keeps_to_its_rate_limit),
 	};
 

@@ -109,3 +109,19 @@ int frame_splitter_next(struct frame_splitter *splitter, const uint8_t **bytes, 
 	*message = splitter->body;
 	return 1;
 }
+
+uint8_t *frame_splitter_take(struct frame_splitter *splitter, const uint8_t *message, size_t size)
+{
+	uint8_t *taken;
+
+	if (splitter->body && message == splitter->body) {
+		taken = splitter->body;
+		splitter->body = NULL;
+		begin_frame(splitter);
+		return taken;
+	}
+	taken = malloc(size ? size : 1);
+	if (taken && size)
+		memcpy(taken, message, size);
+	return taken;
+}

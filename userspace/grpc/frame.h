@@ -26,5 +26,9 @@ void frame_splitter_clear(struct frame_splitter *splitter);
 int frame_splitter_next(struct frame_splitter *splitter, const uint8_t **bytes, size_t *size, const uint8_t **message,
 			size_t *message_size);
 
+/* What frame_splitter_next() has just handed out, as memory of the caller's (to be
+ * freed). NULL: no memory. */
+uint8_t *frame_splitter_take(struct frame_splitter *splitter, const uint8_t *message, size_t size);
+
 /* Nothing of an unfinished frame is held. */
 bool frame_splitter_is_between(const struct frame_splitter *splitter);

@@ -62,6 +62,8 @@ int hyper_response_copy(const struct hyper_response *from, struct hyper_response
 
 /* A tag of one byte, and a length or the longest varint. */
 #define FIELD_OVERHEAD 11
+/* Bytes that a field takes in memory as a JSON value, at most. */
+#define FIELD_WEIGHT 160
 /* Unused memory behind a frame that is worth giving back. */
 #define SLACK_MAX 4096
 
@@ -157,11 +159,11 @@ int grpc_response_frame(const struct hyper_response *response, uint8_t **frame, 
 
 /* In the arena; 0 or a negative errno. */
 static int unpack(struct arena *arena, const ProtobufCMessageDescriptor *descriptor, const uint8_t *bytes, size_t size,
-		  ProtobufCMessage **message)
+		  ProtobufCMessage **message, unsigned *fields)
 {
 	ProtobufCAllocator allocator = arena_allocator(arena);
 
-	if (size > GRPC_MESSAGE_MAX || !wire_is_sound(descriptor, bytes, size))
+	if (size > GRPC_MESSAGE_MAX || !wire_measure(descriptor, bytes, size, fields))
 		return -EBADMSG;
 	*message = protobuf_c_message_unpack(descriptor, &allocator, size, bytes);
 	return *message ? 0 : -EBADMSG;
@@ -169,13 +171,22 @@ static int unpack(struct arena *arena, const ProtobufCMessageDescriptor *descrip
 
 int grpc_request_decode(const uint8_t *bytes, size_t size, struct hyper_request *request)
 {
+	size_t weight_bytes;
+
+	return grpc_request_decode_weighed(bytes, size, request, &weight_bytes);
+}
+
+int grpc_request_decode_weighed(const uint8_t *bytes, size_t size, struct hyper_request *request, size_t *weight_bytes)
+{
 	ProtobufCMessage *base;
 	struct arena arena;
+	unsigned fields = 0;
 	int error;
 
 	*request = (struct hyper_request){ 0 };
 	arena_init(&arena);
-	error = unpack(&arena, &request__descriptor, bytes, size, &base);
+	error = unpack(&arena, &request__descriptor, bytes, size, &base, &fields);
+	*weight_bytes = size + (size_t)fields * FIELD_WEIGHT;
 	if (!error) {
 		const Request *message = (const Request *)base;
 
@@ -199,11 +210,12 @@ int grpc_response_decode(const uint8_t *bytes, size_t size, struct hyper_respons
 {
 	ProtobufCMessage *base;
 	struct arena arena;
+	unsigned fields;
 	int error;
 
 	*response = (struct hyper_response){ 0 };
 	arena_init(&arena);
-	error = unpack(&arena, &response__descriptor, bytes, size, &base);
+	error = unpack(&arena, &response__descriptor, bytes, size, &base, &fields);
 	if (!error) {
 		const Response *message = (const Response *)base;
 

@@ -40,4 +40,6 @@ int grpc_response_frame(const struct hyper_response *response, uint8_t **frame, 
 /* The message behind a frame header. A missing Struct of `params` decodes as an
  * empty object; a missing result stays NULL. 0, -EBADMSG or -ENOMEM. */
 int grpc_request_decode(const uint8_t *message, size_t size, struct hyper_request *request);
+/* The same; `weight_bytes` gets about what the request takes in memory at most. */
+int grpc_request_decode_weighed(const uint8_t *bytes, size_t size, struct hyper_request *request, size_t *weight_bytes);
 int grpc_response_decode(const uint8_t *message, size_t size, struct hyper_response *response);

@@ -28,10 +28,11 @@
 #define IDLE_MS 60000u
 #define AGE_MS (24u * 3600u * 1000u)
 #define AGE_GRACE_MS 60000u
-#define STALL_MS 60000u
+#define REQUEST_MS 60000u /* to come completely, however steadily */
 #define TICK_S 5
 #define CONNECTIONS_MAX 4096u
 #define BUFFERED_MAX (256u << 20)
+#define OPERATOR_BUFFERED_MAX (64u << 20) /* over all of its connections */
 #define BACKLOG 512
 
 /* ---- new streams ---- */
@@ -85,12 +86,33 @@ static void connection_stream_gone(void *owner)
 		connection->idle_since_ms = clock_now_ms();
 }
 
+/* No stream is older than this: the peer's SETTINGS come first. */
+static int join_budget(struct server_connection *connection)
+{
+	const struct peer_identities *identities = &connection->transport->identities;
+	const char *name = identities->count ? identities->items[0].name : "";
+	struct server_connection *other;
+
+	LIST_FOREACH(other, &connection->server->connections, link) {
+		struct budget *budget = other->transport->budget;
+
+		if (budget && !strcmp(budget->name, name)) {
+			connection->transport->budget = budget_hold(budget);
+			return 0;
+		}
+	}
+	connection->transport->budget = budget_create(connection->server->budget, name, OPERATOR_BUFFERED_MAX);
+	return connection->transport->budget ? 0 : -ENOMEM;
+}
+
 static void connection_settled(void *owner)
 {
 	struct server_connection *connection = owner;
 	const struct peer_identities *identities = &connection->transport->identities;
 
 	connection->idle_since_ms = clock_now_ms();
+	if (join_budget(connection))
+		transport_fail(connection->transport, "no memory");
 	log_debug("gRPC server %s: %s connected from %s", connection->server->name,
 		  identities->count ? identities->items[0].name : "?", connection->transport->peer);
 	if (connection->server->is_stopped)
@@ -163,8 +185,6 @@ static int serve(struct grpc_server *server, int fd, bool is_adopted)
 		.handshake_timeout_ms = is_adopted ? HANDSHAKE_ADOPTED_MS : HANDSHAKE_ACCEPTED_MS,
 		.keepalive_ms = KEEPALIVE_MS,
 		.keepalive_answer_ms = KEEPALIVE_ANSWER_MS,
-		.shared_buffered = &server->buffered,
-		.shared_buffered_max = BUFFERED_MAX,
 	};
 	struct server_connection *connection;
 
@@ -201,7 +221,13 @@ static void check_streams(struct server_connection *connection, uint64_t now)
 
 	for (stream = LIST_FIRST(&connection->transport->streams); stream; stream = next) {
 		next = LIST_NEXT(stream, link);
-		if (now < stream->progress_ms + STALL_MS)
+		bool is_late = now >= stream->begun_ms + REQUEST_MS;
+
+		if (is_late && (stream->kind == &call_kind || stream->kind == &inbound_kind)) {
+			stream_reset(stream, NGHTTP2_CANCEL);
+			continue;
+		}
+		if (now < stream->progress_ms + STALL_MS && !(is_late && stream->kind == &reverse_kind))
 			continue;
 		/* While the owner works on an answer nothing moves, and that is fine. */
 		if (stream->kind == &reverse_kind)
@@ -307,9 +333,10 @@ int grpc_server_start(struct event_base *base, const struct grpc_server_options 
 	server->options = *options;
 	LIST_INIT(&server->connections);
 	server->name = strdup(options->name ? options->name : "");
+	server->budget = budget_create(NULL, "", BUFFERED_MAX);
 	server->tick = event_new(base, -1, EV_PERSIST, tick, server);
 	server->resume_listening = event_new(base, -1, 0, resume, server);
-	if (!server->name || !server->tick || !server->resume_listening || event_add(server->tick, &interval))
+	if (!server->name || !server->budget || !server->tick || !server->resume_listening || event_add(server->tick, &interval))
 		goto fail;
 	error = options->bind_address ? start_listening(server) : 0;
 	if (error)
@@ -359,6 +386,7 @@ void grpc_server_free(struct grpc_server *server)
 		event_free(server->tick);
 	if (server->resume_listening)
 		event_free(server->resume_listening);
+	budget_release(server->budget);
 	free(server->name);
 	free(server);
 }

@@ -2,8 +2,9 @@
 /* Unary calls, server side (protocol page 6.6).
  *
  * A call becomes the owner's when its request is complete, and stays the
- * owner's until it is answered, whatever becomes of its stream meanwhile. While
- * the answer is on its way only the stream is left. Event loop's thread; the
+ * owner's until it is answered, whatever becomes of its stream meanwhile. Until
+ * then the message is kept as it came: decoded it takes many times the memory.
+ * While the answer is on its way only the stream is left. Event loop's thread; the
  * owner may free the server from inside `called`. */
 #include "grpc/server_private.h"
 
@@ -17,13 +18,17 @@ struct grpc_call {
 	struct transport *transport; /* a reference, for the identities */
 	struct stream *stream;       /* NULL: gone */
 	struct server_connection *connection; /* valid while `stream` is */
+	uint8_t *message;                     /* NULL: has not come, or is decoded */
+	size_t message_size;
+	size_t booked_bytes; /* with the transport, for the message or the request */
 	struct hyper_request request;
-	bool has_request;
 };
 
 static void free_call(struct grpc_call *call)
 {
+	transport_return(call->transport, call->booked_bytes);
 	transport_release(call->transport);
+	free(call->message);
 	hyper_request_clear(&call->request);
 	free(call);
 }
@@ -64,22 +69,6 @@ static void refuse_call(struct grpc_call *call, int status, const char *message)
 	free_call(call);
 }
 
-static void call_message(struct stream *stream, const uint8_t *message, size_t size)
-{
-	struct grpc_call *call = stream->owner;
-
-	if (call->has_request) {
-		refuse_call(call, GRPC_STATUS_INTERNAL, "more than one request message");
-		return;
-	}
-	int error = grpc_request_decode(message, size, &call->request);
-
-	if (error)
-		refuse_call(call, grpc_status_of_errno(error), "grpc: the request cannot be decoded");
-	else
-		call->has_request = true;
-}
-
 static void call_broken(struct stream *stream, int error)
 {
 	char message[96] = "grpc: the request is not a gRPC message";
@@ -93,15 +82,58 @@ static void call_broken(struct stream *stream, int error)
 	refuse_call(stream->owner, grpc_status_of_errno(error), message);
 }
 
+static int book(struct grpc_call *call, size_t bytes)
+{
+	transport_return(call->transport, call->booked_bytes);
+	call->booked_bytes = bytes;
+	return transport_book(call->transport, bytes) ? 0 : -ENOBUFS;
+}
+
+static void call_message(struct stream *stream, const uint8_t *message, size_t size)
+{
+	struct grpc_call *call = stream->owner;
+
+	if (call->message) {
+		refuse_call(call, GRPC_STATUS_INTERNAL, "more than one request message");
+		return;
+	}
+	call->message = frame_splitter_take(&stream->in, message, size);
+	call->message_size = size;
+	stream_count(stream);
+	int error = call->message ? book(call, size) : -ENOMEM;
+
+	if (error)
+		call_broken(stream, error);
+}
+
+/* 0, -ENOBUFS or what the decoder says. */
+static int decode(struct grpc_call *call)
+{
+	size_t weight_bytes;
+	int error = grpc_request_decode_weighed(call->message, call->message_size, &call->request, &weight_bytes);
+
+	free(call->message);
+	call->message = NULL;
+	return error ? error : book(call, weight_bytes);
+}
+
 static void call_ended(struct stream *stream)
 {
 	struct grpc_call *call = stream->owner;
 	struct grpc_server *server = call->connection->server;
 
-	if (!call->has_request) {
+	if (!call->message) {
 		refuse_call(call, GRPC_STATUS_INTERNAL, "the request has no message");
 		return;
 	}
+	int error = decode(call);
+
+	if (error == -ENOBUFS)
+		call_broken(stream, error);
+	else if (error)
+		refuse_call(call, grpc_status_of_errno(error), "grpc: the request cannot be decoded");
+	if (error)
+		return;
 	stream->kind = &delivered_kind;
 	server->open_calls++;
 	server->options.called(call, server->options.context);
@@ -116,7 +148,7 @@ static void call_closed(struct stream *stream, uint32_t error_code)
 	free_call(call);
 }
 
-static const struct stream_kind call_kind = {
+const struct stream_kind call_kind = {
 	.message = call_message,
 	.broken = call_broken,
 	.ended = call_ended,

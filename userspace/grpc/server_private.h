@@ -4,6 +4,8 @@
 #include "grpc/server.h"
 #include "grpc/transport.h"
 
+#define STALL_MS 60000u
+
 struct server_connection {
 	LIST_ENTRY(server_connection) link;
 	struct grpc_server *server;
@@ -23,18 +25,21 @@ struct grpc_server {
 	struct evconnlistener *listener;
 	struct event *tick, *resume_listening;
 	LIST_HEAD(, server_connection) connections;
-	size_t connection_count, open_calls, buffered;
+	size_t connection_count, open_calls;
+	struct budget *budget; /* of all connections; each operator has a share */
 	bool is_stopped;
 };
 
 /* A Call stream was opened; takes the stream over. */
 void call_accept(struct server_connection *connection, struct stream *stream);
+/* Its request has not come completely. */
+extern const struct stream_kind call_kind;
 /* The owner has the call and works on its answer. */
 extern const struct stream_kind delivered_kind;
 /* What is left of a stream that we have refused; its owner is the connection. */
 extern const struct stream_kind refused_kind;
 /* A ServerCall stream was opened; takes the stream over. */
 void reverse_accept(struct server_connection *connection, struct stream *stream);
-/* Its announcement has not come in time, or its peer does not take a request. */
+/* It is old or does not move: its announcement has not come in time, or its peer does not take a request. */
 void reverse_check_stall(struct stream *stream, uint64_t now_ms);
 extern const struct stream_kind reverse_kind;

@@ -192,11 +192,10 @@ void reverse_accept(struct server_connection *connection, struct stream *stream)
 void reverse_check_stall(struct stream *stream, uint64_t now_ms)
 {
 	const struct grpc_reverse *reverse = stream->owner;
-	(void)now_ms;
 
-	if (reverse->is_ended)
+	if (reverse->is_ended && now_ms >= stream->progress_ms + STALL_MS)
 		stream_reset(stream, NGHTTP2_CANCEL);
-	else if (!reverse->is_announced)
+	else if (!reverse->is_ended && !reverse->is_announced)
 		stream_end_with_status(stream, GRPC_STATUS_UNKNOWN, "invalid client announcement");
 }
 

@@ -30,7 +30,7 @@ struct stream *stream_create(struct transport *transport, int32_t id)
 	stream->transport = transport;
 	stream->id = id;
 	stream->head.grpc_status = -1;
-	stream->progress_ms = clock_now_ms();
+	stream->begun_ms = stream->progress_ms = clock_now_ms();
 	STAILQ_INIT(&stream->out);
 	LIST_INSERT_HEAD(&transport->streams, stream, link);
 	return stream;
@@ -40,14 +40,13 @@ bool stream_count(struct stream *stream)
 {
 	struct transport *transport = stream->transport;
 	size_t now = stream->in.capacity + stream->out_size;
-	bool is_more = now > stream->counted;
+	size_t before = stream->counted;
 
-	transport->buffered += now - stream->counted;
-	if (transport->shared_buffered)
-		*transport->shared_buffered += now - stream->counted;
 	stream->counted = now;
-	return !is_more || (transport->buffered <= TRANSPORT_BUFFERED_MAX &&
-			    (!transport->shared_buffered || *transport->shared_buffered <= transport->shared_buffered_max));
+	if (now > before)
+		return transport_book(transport, now - before);
+	transport_return(transport, before - now);
+	return true;
 }
 
 static void drop_first(struct stream *stream)

@@ -49,6 +49,7 @@ struct stream {
 	size_t out_size;        /* bytes queued */
 	size_t counted;         /* this stream's part of the transport's buffered bytes */
 	uint64_t header_offset; /* where in the output the first HEADERS stands */
+	uint64_t begun_ms;
 	uint64_t progress_ms;   /* when bytes moved last */
 	char *status_message;   /* of the trailers to send, percent-encoded */
 	int status;

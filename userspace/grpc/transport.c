@@ -73,6 +73,7 @@ void transport_release(struct transport *transport)
 	if (--transport->references)
 		return;
 	free_connection(transport);
+	budget_release(transport->budget);
 	certificate_identity_clear(&transport->certificate);
 	peer_identities_clear(&transport->identities);
 	free(transport->server_name);
@@ -80,6 +81,18 @@ void transport_release(struct transport *transport)
 	free(transport->identity_error);
 	free(transport->peer_goodbye);
 	free(transport);
+}
+
+bool transport_book(struct transport *transport, size_t bytes)
+{
+	transport->buffered += bytes;
+	return budget_book(transport->budget, bytes) && transport->buffered <= TRANSPORT_BUFFERED_MAX;
+}
+
+void transport_return(struct transport *transport, size_t bytes)
+{
+	transport->buffered -= bytes;
+	budget_return(transport->budget, bytes);
 }
 
 static void free_event(struct event **event)
@@ -428,8 +441,6 @@ int transport_start(struct event_base *base, const struct transport_options *opt
 	transport->identifier = options->identifier;
 	transport->keepalive_ms = options->keepalive_ms;
 	transport->keepalive_answer_ms = options->keepalive_answer_ms;
-	transport->shared_buffered = options->shared_buffered;
-	transport->shared_buffered_max = options->shared_buffered_max;
 	transport->last_read_ms = clock_now_ms();
 	transport->handshake_end_ms = transport->last_read_ms + options->handshake_timeout_ms;
 	LIST_INIT(&transport->streams);

@@ -4,6 +4,7 @@
  * a deadline, pinning, reading and writing, keepalive, draining. Knows streams,
  * but not what calls are. Internal to grpc/. */
 #include "base/address.h"
+#include "grpc/budget.h"
 #include "grpc/identity.h"
 #include "grpc/stream.h"
 
@@ -30,8 +31,6 @@ struct transport_options {
 	struct identifier identifier;
 	unsigned handshake_timeout_ms; /* TLS, pinning, SETTINGS */
 	unsigned keepalive_ms, keepalive_answer_ms;
-	size_t *shared_buffered; /* may be NULL: total of several transports */
-	size_t shared_buffered_max;
 };
 
 #define TRANSPORT_BUFFERED_MAX (64u << 20)
@@ -63,8 +62,7 @@ struct transport {
 	size_t out_start, out_end;
 	uint64_t serialized, offered; /* bytes that went into `out`, and on to OpenSSL */
 	size_t buffered;
-	size_t *shared_buffered;
-	size_t shared_buffered_max;
+	struct budget *budget; /* NULL: none; its share of several transports, set with the first streams to come */
 	unsigned keepalive_ms, keepalive_answer_ms;
 	uint64_t handshake_end_ms, last_read_ms, ping_sent_ms;
 	char peer[ADDRESS_TEXT_SIZE];
@@ -102,6 +100,10 @@ void transport_fail_because(struct transport *transport, const char *cause);
 /* session.c and stream.c, for each other and transport.c. */
 int session_create(struct transport *transport);
 struct stream *stream_create(struct transport *transport, int32_t id);
+/* What is kept for this connection, by a stream or by a call that outlives its stream.
+ * Always booked; false: the connection, or others too, hold too much. */
+bool transport_book(struct transport *transport, size_t bytes);
+void transport_return(struct transport *transport, size_t bytes);
 /* Tells the owner and frees it. */
 void stream_destroy(struct stream *stream, uint32_t error_code);
 /* Counts what it holds; false: the connection or all of them hold too much. */

@@ -151,9 +151,18 @@ static bool message_is_sound(struct walk *walk, const ProtobufCMessageDescriptor
 	return true;
 }
 
-bool wire_is_sound(const ProtobufCMessageDescriptor *descriptor, const uint8_t *message, size_t size)
+bool wire_measure(const ProtobufCMessageDescriptor *descriptor, const uint8_t *message, size_t size, unsigned *fields)
 {
 	struct walk walk = { 0, 0 };
+	bool is_sound = message_is_sound(&walk, descriptor, message, message + size);
 
-	return message_is_sound(&walk, descriptor, message, message + size);
+	*fields = walk.fields;
+	return is_sound;
+}
+
+bool wire_is_sound(const ProtobufCMessageDescriptor *descriptor, const uint8_t *message, size_t size)
+{
+	unsigned fields;
+
+	return wire_measure(descriptor, message, size, &fields);
 }

@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 #define WIRE_DEPTH_MAX 64           /* containers (Struct, ListValue) in each other */
-#define WIRE_FIELDS_MAX (1u << 20)   /* per message, nested ones included */
+#define WIRE_FIELDS_MAX (1u << 17)  /* per message, nested ones included */
 
 /* UTF-8 of RFC 3629 without NUL bytes. */
 bool utf8_is_valid(const uint8_t *text, size_t size);
@@ -18,3 +18,5 @@ bool utf8_is_valid(const uint8_t *text, size_t size);
  * oneof given twice (it merges them in quadratic time), and no more than
  * WIRE_FIELDS_MAX fields (each costs far more memory than wire bytes). */
 bool wire_is_sound(const ProtobufCMessageDescriptor *descriptor, const uint8_t *message, size_t size);
+/* The same; `fields` gets their number. */
+bool wire_measure(const ProtobufCMessageDescriptor *descriptor, const uint8_t *message, size_t size, unsigned *fields);
