@@ -29,6 +29,10 @@ static int show(int argc, char **argv, void *settings)
 
 static void *load(const char *search_path)
 {
+	if (!*search_path && getenv("TEST_NEEDS_KEYS")) {
+		log_error("the key 'name' is missing");
+		return NULL;
+	}
 	return strcmp(search_path, "broken") ? strdup(*search_path ? search_path : "(empty)") : NULL;
 }
 
@@ -59,7 +63,8 @@ static const struct program program = {
 	.name = "hyper",
 	.service = "Hyper",
 	.settings_env = "TEST_SETTINGS",
-	.about = "Routes messages.",
+	.about = "Routes messages. To those who know where they go, and from those who wish it, in the order in "
+		 "which they came.\nNothing else.",
 	.commands = commands,
 	.load_settings = load,
 	.free_settings = free,
@@ -119,6 +124,18 @@ static void commands_get_what_belongs_to_them(void **state)
 	assert_string_equal(output, "ran (empty) debug=0\n");
 }
 
+static void settings_that_nobody_named_are_one_problem(void **state)
+{
+	(void)state;
+	setenv("TEST_NEEDS_KEYS", "1", 1);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(run(i ? "" : NULL, i ? "server run --check" : "server run"), 1);
+		assert_non_null(strstr(output, "TEST_SETTINGS is not set: it names the settings files"));
+		assert_null(strstr(output, "missing"));
+	}
+	unsetenv("TEST_NEEDS_KEYS");
+}
+
 static void global_flags_stand_before_the_command(void **state)
 {
 	(void)state;
@@ -133,6 +150,9 @@ static void global_flags_stand_before_the_command(void **state)
 	assert_int_equal(run("x", "--nonsense server run"), 2);
 	assert_non_null(strstr(output, "--nonsense"));
 	assert_int_equal(run("x", "--level"), 2);
+	assert_string_equal(output, "hyper: flag needs a value: '--level' (see hyper --help)\n");
+	assert_int_equal(run("x", "--help=x"), 2);
+	assert_non_null(strstr(output, "unusable flag: '--help=x'"));
 }
 
 static void unknown_commands_have_no_topic(void **state)
@@ -148,8 +168,8 @@ static void unknown_commands_have_no_topic(void **state)
 
 static void help_is_everywhere(void **state)
 {
-	static const char *const whole[] = { "", "help", "h", "--help", "-h", "help help", "--level debug help" };
-	static const char *const group[] = { "sd", "sd help", "sd h", "sd --help", "help sd", "--help sd" };
+	static const char *const whole[] = { "help", "h", "--help", "-h", "help help", "--level debug help" };
+	static const char *const group[] = { "sd help", "sd h", "sd --help", "help sd", "--help sd" };
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(whole) / sizeof(whole[0]); i++) {
@@ -165,6 +185,15 @@ static void help_is_everywhere(void **state)
 		assert_non_null(strstr(output, "hyper sd sign FILE"));
 		assert_null(strstr(output, "server"));
 	}
+	/* What asks for nothing is no success. */
+	assert_int_equal(run("broken", ""), 2);
+	assert_non_null(strstr(output, "hyper server run"));
+	for (char *at = output; *at; at += strcspn(at, "\n"), at += *at != 0)
+		assert_true(strcspn(at, "\n") < 100);
+	assert_non_null(strstr(output, "\nRoutes messages. To"));
+	assert_int_equal(run("broken", "--level debug"), 2);
+	assert_int_equal(run("broken", "sd"), 2);
+	assert_non_null(strstr(output, "hyper sd sign FILE"));
 	assert_int_equal(run("broken", "sd submit-records --help"), 0);
 	assert_non_null(strstr(output, "sign and submit"));
 	assert_null(strstr(output, "sign a file"));
@@ -289,6 +318,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(commands_get_what_belongs_to_them),
+		cmocka_unit_test(settings_that_nobody_named_are_one_problem),
 		cmocka_unit_test(global_flags_stand_before_the_command),
 		cmocka_unit_test(unknown_commands_have_no_topic),
 		cmocka_unit_test(help_is_everywhere),

@@ -17,6 +17,7 @@
 enum { FLAG_LEVEL = 256, FLAG_FORMAT, FLAG_PROFILE }; /* no short form */
 enum { EXIT_FINE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_NO_TOPIC = 3 };
 
+#define HELP_COLUMNS 98
 #define MOST_WORDS 4 /* of one command */
 
 struct global_flags {
@@ -25,7 +26,7 @@ struct global_flags {
 	bool help, version;
 	int first; /* index of the first word that is no flag */
 	int bad;   /* index of the word that cannot be used */
-	const char *problem;
+	const char *problem; /* NULL: argp's */
 };
 
 static const struct argp_option options[] = {
@@ -136,9 +137,34 @@ static void print_command(FILE *out, const struct program *program, const struct
 	fprintf(out, "\n      %s\n", command->summary);
 }
 
+/* Line breaks of the text stay. */
+static void print_wrapped(const char *text)
+{
+	size_t column = 0;
+
+	while (*text) {
+		size_t length = strcspn(text, " \n");
+
+		if (column > 0 && column + 1 + length > HELP_COLUMNS) {
+			putchar('\n');
+			column = 0;
+		}
+		column += (size_t)printf("%s%.*s", column ? " " : "", (int)length, text);
+		text += length;
+		if (*text == '\n') {
+			putchar('\n');
+			column = 0;
+		}
+		text += *text != '\0';
+	}
+	putchar('\n');
+}
+
 static void print_help(const struct program *program)
 {
-	printf("Usage: %s [flags] command [arguments]\n\n%s\n\nCommands:\n", program->name, program->about);
+	printf("Usage: %s [flags] command [arguments]\n\n", program->name);
+	print_wrapped(program->about);
+	printf("\nCommands:\n");
 	for (const struct program_command *command = program->commands; command->words; command++)
 		print_command(stdout, program, command);
 	printf("  %s version\n      print the version\n"
@@ -191,21 +217,29 @@ static int print_topic(const struct program *program, int argc, char **argv)
 	return shown ? EXIT_FINE : no_topic(argv[best]);
 }
 
-/* As the program's own loading; keys that are missing because no file was named
- * at all are explained. */
-static void *load_settings(const struct program *program, const char *search_path)
+/* As the program's own loading. If no file was named at all, that is the one thing
+ * to say, not each key that is missing then. */
+static void *load_settings(const struct program *program, const struct global_flags *flags, const char *search_path)
 {
-	void *settings = program->load_settings(search_path);
+	void *settings;
 
-	if (!settings && !*search_path)
+	if (*search_path)
+		return program->load_settings(search_path);
+	log_configure(LOG_LEVEL_PANIC, flags->format, program->service);
+	settings = program->load_settings(search_path);
+	log_configure(flags->level, flags->format, program->service);
+	if (!settings) {
 		log_error("%s is not set: it names the settings files", program->settings_env);
-	return settings;
+		return NULL;
+	}
+	program->free_settings(settings);
+	return program->load_settings(search_path); /* with what else it has to say */
 }
 
-static int check_settings(const struct program *program, const char *search_path)
+static int check_settings(const struct program *program, const struct global_flags *flags, const char *search_path)
 {
 	unsigned warnings = log_warning_count();
-	void *settings = load_settings(program, search_path);
+	void *settings = load_settings(program, flags, search_path);
 	char remark[40] = "";
 	bool fine;
 
@@ -225,7 +259,8 @@ static int check_settings(const struct program *program, const char *search_path
 	return EXIT_FINE;
 }
 
-static int run_command(const struct program *program, const struct program_command *command, int argc, char **argv)
+static int run_command(const struct program *program, const struct global_flags *flags,
+		       const struct program_command *command, int argc, char **argv)
 {
 	const char *search_path = getenv(program->settings_env);
 	void *settings = NULL;
@@ -238,12 +273,12 @@ static int run_command(const struct program *program, const struct program_comma
 			return EXIT_FINE;
 		}
 		if (command->reads_settings && !strcmp(argv[i], "--check"))
-			return check_settings(program, search_path ? search_path : "");
+			return check_settings(program, flags, search_path ? search_path : "");
 	}
 	if (program->accepts && !program->accepts(command, argc, argv))
 		return EXIT_USAGE;
 	if (command->reads_settings) {
-		settings = load_settings(program, search_path ? search_path : "");
+		settings = load_settings(program, flags, search_path ? search_path : "");
 		if (!settings)
 			return EXIT_FAILED;
 	}
@@ -253,7 +288,7 @@ static int run_command(const struct program *program, const struct program_comma
 	return status;
 }
 
-static int dispatch(const struct program *program, int argc, char **argv)
+static int dispatch(const struct program *program, const struct global_flags *flags, int argc, char **argv)
 {
 	int best = 0;
 
@@ -268,28 +303,41 @@ static int dispatch(const struct program *program, int argc, char **argv)
 		int matched = words_matched(command, argc, argv, &whole);
 
 		if (whole)
-			return run_command(program, command, argc - matched, argv + matched);
+			return run_command(program, flags, command, argc - matched, argv + matched);
 		best = matched > best ? matched : best;
 	}
 	if (!best)
 		return no_topic(argv[0]);
-	/* A group of commands: `hyper sd`, `hyper sd help`. */
-	if (best == argc || is_help(argv[best]))
+	/* A group of commands: `hyper sd help`, and `hyper sd`, which asks for nothing. */
+	if (best == argc) {
+		print_topic(program, best, argv);
+		return EXIT_USAGE;
+	}
+	if (is_help(argv[best]))
 		return print_topic(program, best, argv);
 	return no_topic(argv[best]);
+}
+
+/* What is wrong with a flag that argp itself refused. */
+static const char *flag_problem(const char *word)
+{
+	for (const struct argp_option *option = options; option->name; option++) {
+		if (option->arg && !strncmp(word, "--", 2) && !strcmp(word + 2, option->name))
+			return "flag needs a value";
+	}
+	return "unusable flag";
 }
 
 int program_main(const struct program *program, int argc, char **argv)
 {
 	const struct argp parser = { .options = options, .parser = parse_flag };
-	struct global_flags flags = { .level = LOG_LEVEL_INFO, .format = LOG_FORMAT_TEXT, .first = argc,
-				      .problem = "unusable flag" };
+	struct global_flags flags = { .level = LOG_LEVEL_INFO, .format = LOG_FORMAT_TEXT, .first = argc };
 
 	/* argp's own help knows nothing of commands, and would exit in the caller's place. */
 	if (argp_parse(&parser, argc, argv, ARGP_NO_HELP | ARGP_NO_EXIT | ARGP_IN_ORDER | ARGP_NO_ERRS, NULL,
 		       &flags)) {
-		fprintf(stderr, "%s: %s: '%s' (see %s --help)\n", program->name, flags.problem, argv[flags.bad],
-			program->name);
+		fprintf(stderr, "%s: %s: '%s' (see %s --help)\n", program->name,
+			flags.problem ? flags.problem : flag_problem(argv[flags.bad]), argv[flags.bad], program->name);
 		return EXIT_USAGE;
 	}
 	log_configure(flags.level, flags.format, program->service);
@@ -297,7 +345,11 @@ int program_main(const struct program *program, int argc, char **argv)
 		printf("%s version %s\n", program->name, PROGRAM_VERSION);
 		return EXIT_FINE;
 	}
-	if (flags.help || flags.first >= argc)
-		return print_topic(program, flags.first < argc ? argc - flags.first : 0, argv + flags.first);
-	return dispatch(program, argc - flags.first, argv + flags.first);
+	if (flags.help)
+		return print_topic(program, argc - flags.first, argv + flags.first);
+	if (flags.first >= argc) {
+		print_help(program);
+		return EXIT_USAGE;
+	}
+	return dispatch(program, &flags, argc - flags.first, argv + flags.first);
 }

@@ -35,7 +35,7 @@ struct program {
 
 /* Parses argv and runs one command. `--check` as an argument of any command
  * with reads_settings only loads, reports and returns. Exit statuses: 0 fine,
- * 1 failed (settings too), 2 unusable command line, 3 unknown command word
+ * 1 failed (settings too), 2 unusable command line or none, 3 unknown command word
  * ("No help topic for '…'"). */
 int program_main(const struct program *program, int argc, char **argv);
 
