@@ -30,8 +30,23 @@ struct arguments {
 };
 
 /* `flags`: which of "r" (--reset), "n" (--name N), "w" (--wait S) are taken. */
-static bool read_arguments(const char *command, int argc, char **argv, const char *flags, int words, struct arguments *result)
+static const struct form {
+	const char *command;
+	const char *flags;
+	int words;
+	int (*run)(int argc, char **argv, void *settings);
+} forms[] = {
+	{ "submit-records", "rw", 1, sd_command_submit_records },
+	{ "get-entries", "nw", 0, sd_command_get_entries },
+	{ "sign", "", 1, sd_command_sign },
+	{ "verify", "", 2, sd_command_verify },
+};
+enum { SUBMIT_RECORDS, GET_ENTRIES, SIGN, VERIFY, FORMS };
+
+static bool read_arguments(int form, int argc, char **argv, struct arguments *result)
 {
+	const char *flags = forms[form].flags;
+	int words = forms[form].words;
 	const char *problem = NULL;
 
 	*result = (struct arguments){ .wait_ms = DEFAULT_WAIT_S * 1000 };
@@ -59,8 +74,18 @@ static bool read_arguments(const char *command, int argc, char **argv, const cha
 	if (!problem && result->word_count < words)
 		problem = words == 1 ? "a file is missing" : "a file and a name are wanted";
 	if (problem)
-		fprintf(stderr, "hyper sd %s: %s\n", command, problem);
+		fprintf(stderr, "hyper sd %s: %s\n", forms[form].command, problem);
 	return !problem;
+}
+
+bool sd_command_accepts(const struct program_command *command, int argc, char **argv)
+{
+	struct arguments arguments;
+
+	for (int form = 0; form < FORMS; form++)
+		if (command->run == forms[form].run)
+			return read_arguments(form, argc, argv, &arguments);
+	return true;
 }
 
 static json_t *read_json_file(const char *path)
@@ -194,7 +219,7 @@ int sd_command_submit_records(int argc, char **argv, void *context)
 	json_t *file, *records;
 	bool fine = false;
 
-	if (!read_arguments("submit-records", argc, argv, "rw", 1, &arguments))
+	if (!read_arguments(SUBMIT_RECORDS, argc, argv, &arguments))
 		return EXIT_USAGE;
 	file = read_json_file(arguments.words[0]);
 	if (!file)
@@ -224,7 +249,7 @@ int sd_command_get_entries(int argc, char **argv, void *context)
 	json_t *entries = NULL;
 	bool fine;
 
-	if (!read_arguments("get-entries", argc, argv, "nw", 0, &arguments))
+	if (!read_arguments(GET_ENTRIES, argc, argv, &arguments))
 		return EXIT_USAGE;
 	if (sd_client_create(&settings->directory, arguments.wait_ms, &client))
 		return EXIT_FAILED;
@@ -279,7 +304,7 @@ int sd_command_sign(int argc, char **argv, void *context)
 	json_t *data, *result = NULL;
 	bool fine = false;
 
-	if (!read_arguments("sign", argc, argv, "", 1, &arguments))
+	if (!read_arguments(SIGN, argc, argv, &arguments))
 		return EXIT_USAGE;
 	data = read_json_file(arguments.words[0]);
 	if (!data)
@@ -308,7 +333,7 @@ int sd_command_verify(int argc, char **argv, void *context)
 	json_t *signed_data;
 	bool fine = false;
 
-	if (!read_arguments("verify", argc, argv, "", 2, &arguments))
+	if (!read_arguments(VERIFY, argc, argv, &arguments))
 		return EXIT_USAGE;
 	signed_data = read_json_file(arguments.words[0]);
 	if (!signed_data)
