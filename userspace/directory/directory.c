@@ -8,6 +8,8 @@
 #include "directory/api_directory.h"
 #include "directory/entry.h"
 #include "directory/json_directory.h"
+#include "directory/verifier.h"
+#include "tls/checkup.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -42,6 +44,28 @@ int directory_create(struct event_base *base, const struct directory_settings *s
 	}
 	*result = directory;
 	return 0;
+}
+
+bool directory_check(const struct directory_settings *settings)
+{
+	char reason[JSON_DIRECTORY_REASON_SIZE];
+
+	if (settings->type == DIRECTORY_API) {
+		bool fine = tls_check_client(settings->jsonrpc_client->tls, "directory");
+		struct verifier *verifier = verifier_create(&settings->ca_certificate_files,
+							    &settings->ca_intermediate_certificate_files, reason);
+
+		if (!verifier)
+			log_error("certificates for record signatures: %s", reason);
+		verifier_free(verifier);
+		return fine && verifier;
+	}
+	json_t *entries = json_directory_read(settings->path, reason);
+
+	if (!entries)
+		log_error("directory: %s", reason);
+	json_decref(entries);
+	return entries;
 }
 
 void directory_free(struct directory *directory)

@@ -17,6 +17,9 @@ struct directory;
 int directory_create(struct event_base *base, const struct directory_settings *settings, struct directory **result);
 void directory_free(struct directory *directory);
 
+/* Loads what the settings name without asking anybody. False after the reason was logged. */
+bool directory_check(const struct directory_settings *settings);
+
 /* Calls `ready` once: at once (from inside) when memory is fresh enough, else
  * after the update that the age of the data asks for (3.8). `failure` NULL:
  * fine; otherwise why the directory cannot be asked (that fails the query). */

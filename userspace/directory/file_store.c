@@ -143,6 +143,31 @@ fail:
 	return error;
 }
 
+int file_store_check(const char *filename)
+{
+	_free_ char *path = strdup(filename);
+	struct stat status;
+
+	if (!path)
+		return -ENOMEM;
+	if (!*path)
+		return -ENOENT;
+	if (!stat(path, &status))
+		return !S_ISREG(status.st_mode) ? -EINVAL : access(path, R_OK | W_OK) ? -errno : 0;
+	/* What is missing is made, in the first folder above that is there. */
+	while (errno == ENOENT) {
+		char *slash = strrchr(path, '/');
+
+		if (!slash)
+			strcpy(path, ".");
+		else
+			slash[slash == path ? 1 : 0] = 0;
+		if (!stat(path, &status))
+			return !S_ISDIR(status.st_mode) ? -ENOTDIR : access(path, W_OK | X_OK) ? -errno : 0;
+	}
+	return -errno;
+}
+
 void file_store_close(struct file_store *store)
 {
 	if (!store)

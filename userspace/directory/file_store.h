@@ -17,6 +17,9 @@ typedef int (*file_store_each)(const struct store_entry *entry, void *context);
 int file_store_open(const char *filename, file_store_each each, void *context, struct file_store **result);
 void file_store_close(struct file_store *store);
 
+/* Could the file be opened or made? Takes no lock and makes nothing. 0 or a negative errno. */
+int file_store_check(const char *filename);
+
 /* Appends one entry under a new random id, behind cutting off a torn tail. When
  * it fails the file is as it was before; if that cannot be had, every later
  * append fails too. 0 or a negative errno. */

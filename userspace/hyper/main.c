@@ -2,6 +2,7 @@
 /* `hyper`: the message server of one operator, and the commands that write to
  * the service directory. */
 #include "base/program.h"
+#include "hyper/check.h"
 #include "hyper/sd_commands.h"
 #include "hyper/server.h"
 #include "settings/settings.h"
@@ -14,6 +15,11 @@ static void *load_settings(const char *search_path)
 static void free_settings(void *settings)
 {
 	hyper_settings_free(settings);
+}
+
+static bool check_settings(const void *settings)
+{
+	return hyper_check(settings);
 }
 
 static const struct program_command commands[] = {
@@ -36,6 +42,8 @@ static const struct program program = {
 	.commands = commands,
 	.load_settings = load_settings,
 	.free_settings = free_settings,
+	.check_settings = check_settings,
+	.accepts = sd_command_accepts,
 };
 
 int main(int argc, char **argv)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The `proxy` program: its command line and settings. */
 #include "base/program.h"
+#include "proxy/check.h"
 #include "proxy/public.h"
 
 #include <stddef.h>
@@ -38,6 +39,11 @@ static void unload(void *settings)
 	proxy_settings_free(settings);
 }
 
+static bool check(const void *settings)
+{
+	return public_proxy_check_named(settings);
+}
+
 static const struct program_command commands[] = {
 	{"run public", "", "joins pairs of servers that cannot reach each other", true, run_public},
 	{"run private", "", "forwards to an internal service (not in this version)", false, run_private},
@@ -53,6 +59,7 @@ static const struct program program = {
 	.commands = commands,
 	.load_settings = load,
 	.free_settings = unload,
+	.check_settings = check,
 };
 
 int main(int argc, char **argv)

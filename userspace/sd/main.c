@@ -5,8 +5,12 @@
 #include "base/daemon.h"
 #include "base/log.h"
 #include "base/program.h"
+#include "directory/file_store.h"
+#include "directory/verifier.h"
 #include "sd/service.h"
+#include "tls/checkup.h"
 
+#include <string.h>
 #include <time.h>
 
 #define STOP_DEADLINE_MS 5000
@@ -51,8 +55,11 @@ static int serve(const struct sd_settings *settings, struct ledger *ledger)
 	signals = sd.stop_timer ? daemon_watch_signals(sd.base, stop, &sd) : NULL;
 	if (!signals || service_create(sd.base, ledger, &service))
 		log_error("cannot set up the event loop");
-	else if (!jsonrpc_server_start(sd.base, "sd", settings->jsonrpc_server, service_handle_call, service, &sd.server))
+	else if (!jsonrpc_server_start(sd.base, "sd", settings->jsonrpc_server, service_handle_call, service, &sd.server)) {
+		log_info("listening at %s, %s, path %s", settings->jsonrpc_server->bind_address,
+			 settings->jsonrpc_server->tls ? "TLS" : "plain HTTP", settings->jsonrpc_server->path);
 		status = event_base_dispatch(sd.base) < 0;
+	}
 	service_free(service);
 	jsonrpc_server_free(sd.server);
 	daemon_signals_free(signals);
@@ -80,6 +87,7 @@ static int run(int argc, char **argv, void *context)
 			&settings->ca_intermediate_certificate_files, (int64_t)time(NULL), &ledger))
 		return 1;
 	status = serve(settings, ledger);
+	log_info("stopped with %zu records in the directory's chain", json_array_size(ledger_records(ledger)));
 	ledger_close(ledger);
 	return status;
 }
@@ -94,6 +102,23 @@ static void *load_settings(const char *search_path)
 		return NULL;
 	}
 	return settings;
+}
+
+static bool check_settings(const void *context)
+{
+	const struct sd_settings *settings = context;
+	bool fine = tls_check_server(settings->jsonrpc_server->tls, "jsonrpc_server");
+	char reason[SIGNATURE_REASON_SIZE];
+	struct verifier *verifier = verifier_create(&settings->ca_certificate_files,
+						    &settings->ca_intermediate_certificate_files, reason);
+	int error = file_store_check(settings->datastore.filename);
+
+	if (!verifier)
+		log_error("certificates for record signatures: %s", reason);
+	if (error)
+		log_error("%s: cannot be the data file: %s", settings->datastore.filename, strerror(-error));
+	verifier_free(verifier);
+	return fine && verifier && !error;
 }
 
 static void free_settings(void *settings) { sd_settings_free(settings); }
@@ -112,6 +137,7 @@ static const struct program program = {
 	.commands = commands,
 	.load_settings = load_settings,
 	.free_settings = free_settings,
+	.check_settings = check_settings,
 };
 
 int main(int argc, char **argv) { return program_main(&program, argc, argv); }

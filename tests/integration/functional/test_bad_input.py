@@ -376,6 +376,32 @@ def test_unknown_key_is_a_warning_with_file_and_line(stack):
     assert re.search(r"bad\.yml:2\b", done.stdout) and "surprise" in done.stdout and "warn" in done.stdout.lower()
 
 
+
+
+@pytest.mark.parametrize("name, text, words", [
+    ("hd-1", "directory:\n  settings:\n    ca_certificate_files!: [/nowhere/root.crt]\n", "/nowhere/root.crt"),
+    ("hd-1", "signing:\n  key_file: /nowhere/hd-1.key\n", "/nowhere/hd-1.key"),
+    ("sd", "jsonrpc_server:\n  tls:\n    key_file: /nowhere/sd-1.key\n", "/nowhere/sd-1.key"),
+    ("sd", "directory:\n  datastore:\n    settings:\n      filename: /dev/null/sd.records\n", "/dev/null/sd.records"),
+    ("proxy", "control:\n  group: no-such-group\n", "no group no-such-group"),
+    ("proxy", "public:\n  jsonrpc_server:\n    tls:\n      certificate_file: /nowhere/p.crt\n", "/nowhere/p.crt")])
+def test_check_loads_what_the_settings_name(stack, name, text, words):
+    done = run_with(stack, name, text, "--check")
+    assert done.returncode == 1 and words in done.stdout and "settings are fine" not in done.stdout, done.stdout
+
+
+def test_check_counts_warnings(stack):
+    done = run_with(stack, "proxy", "public:\n  accept_timeout: 0\n  surprise: 1\n", "--check")
+    assert done.returncode == 0 and "settings are fine, with 2 warnings" in done.stdout, done.stdout
+
+
+def test_arguments_are_looked_at_before_settings():
+    environment = dict(os.environ, HYPER_SETTINGS="/nonexistent/settings")
+    done = subprocess.run([str(BIN / "hyper"), "sd", "sign"], env=environment, timeout=20, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True)
+    assert done.returncode == 2 and done.stdout == "hyper sd sign: a file is missing\n", done.stdout
+
+
 def test_settings_that_are_not_there(stack):
     for name, (variable, _, command) in COMMANDS.items():
         environment = {key: value for key, value in os.environ.items() if key != variable}
