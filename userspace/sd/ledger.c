@@ -194,8 +194,8 @@ int ledger_open(const char *filename, const struct string_list *root_files, cons
 		error = select_view(ledger, unix_seconds);
 	if (error)
 		goto fail;
-	log_info("%zu records stored, %zu in the directory's chain, %zu entries", json_array_size(ledger->stored),
-		 json_array_size(ledger->view.records), json_object_size(ledger->view.entries));
+	log_info("%s: %zu records stored, %zu in the directory's chain, %zu entries", filename,
+		 json_array_size(ledger->stored), json_array_size(ledger->view.records), json_object_size(ledger->view.entries));
 	*result = ledger;
 	return 0;
 fail:
