@@ -62,6 +62,12 @@ void grpc_call_expel(struct grpc_call *call, int status, const char *message);
 /* `response` NULL: `failure` says why (stream ended, deadline, …). */
 typedef void (*grpc_reverse_done)(const struct hyper_response *response, const char *failure, void *context);
 
+/* Of its connection; NULL: the stream has ended. */
+const struct peer_identities *grpc_reverse_identities(const struct grpc_reverse *reverse);
+/* No more requests, and the end of the stream: `reverse_ended` follows soon, never
+ * from inside. */
+void grpc_reverse_expel(struct grpc_reverse *reverse, int status, const char *message);
+
 /* -EPIPE: the stream has ended; -ENOBUFS: too many wait; -EILSEQ, -EMSGSIZE, -ENOMEM.
  * Queued: a stream carries one request at a time. `timeout_ms` counts from the
  * call, waiting included. A request whose answer is late ends the stream (the

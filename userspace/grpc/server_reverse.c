@@ -36,7 +36,7 @@ struct grpc_reverse {
 	struct stream *stream;                /* NULL: gone */
 	TAILQ_HEAD(reverse_queue, reverse_call) queue;
 	size_t queued;
-	bool is_announced, is_ended;
+	bool is_announced, is_expelled, is_ended;
 };
 
 static void release(struct grpc_reverse *reverse)
@@ -89,7 +89,7 @@ static void send_next(struct grpc_reverse *reverse)
 {
 	struct reverse_call *call = TAILQ_FIRST(&reverse->queue);
 
-	if (!call || !call->frame || !reverse->stream)
+	if (!call || !call->frame || !reverse->stream || reverse->is_expelled)
 		return;
 	uint8_t *frame = call->frame;
 
@@ -193,10 +193,23 @@ void reverse_check_stall(struct stream *stream, uint64_t now_ms)
 {
 	const struct grpc_reverse *reverse = stream->owner;
 
-	if (reverse->is_ended && now_ms >= stream->progress_ms + STALL_MS)
+	if ((reverse->is_ended || reverse->is_expelled) && now_ms >= stream->progress_ms + STALL_MS)
 		stream_reset(stream, NGHTTP2_CANCEL);
 	else if (!reverse->is_ended && !reverse->is_announced)
 		stream_end_with_status(stream, GRPC_STATUS_UNKNOWN, "invalid client announcement");
+}
+
+const struct peer_identities *grpc_reverse_identities(const struct grpc_reverse *reverse)
+{
+	return reverse->stream ? &reverse->connection->transport->identities : NULL;
+}
+
+void grpc_reverse_expel(struct grpc_reverse *reverse, int status, const char *message)
+{
+	if (reverse->is_expelled || reverse->is_ended || !reverse->stream)
+		return;
+	reverse->is_expelled = true;
+	stream_end_with_status(reverse->stream, status, message);
 }
 
 static void deadline_passed(evutil_socket_t fd, short events, void *context)
@@ -222,7 +235,7 @@ int grpc_reverse_send(struct grpc_reverse *reverse, const struct hyper_request *
 	struct reverse_call *call;
 	int error;
 
-	if (reverse->is_ended || !reverse->stream)
+	if (reverse->is_ended || reverse->is_expelled || !reverse->stream)
 		return -EPIPE;
 	if (reverse->queued >= QUEUE_MAX)
 		return -ENOBUFS;

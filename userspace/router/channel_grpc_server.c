@@ -42,6 +42,7 @@ struct grpc_server_channel {
 struct reverse_peer {
 	struct reverse_peer *next;
 	struct grpc_reverse *reverse;
+	bool is_expelled;
 	char name[];
 };
 
@@ -66,6 +67,8 @@ struct handover {
 	connection_request_done done; /* NULL: was called */
 	void *context;
 };
+
+static const char unlisted[] = "the directory lists the certificate no longer";
 
 static struct grpc_server_channel *channel_of(struct channel *channel)
 {
@@ -112,7 +115,6 @@ static void call_came(struct grpc_call *call, void *context)
  * memory; delivery lets it become fresh, so a change is seen at the next call. */
 static void call_arrived(struct grpc_call *call, void *context)
 {
-	static const char refusal[] = "the directory lists the certificate no longer";
 	struct grpc_server_channel *own = context;
 	const struct directory *directory = router_directory(own->channel.router);
 	const struct peer_identities *identities = grpc_call_identities(call);
@@ -121,11 +123,11 @@ static void call_arrived(struct grpc_call *call, void *context)
 		call_came(call, own);
 		return;
 	}
-	log_warning("call of %s refused: %s", identity->name, refusal);
+	log_warning("call of %s refused: %s", identity->name, unlisted);
 	if (identifier_confirms_any(directory, identities))
-		grpc_call_fail(call, GRPC_STATUS_UNAUTHENTICATED, refusal);
+		grpc_call_fail(call, GRPC_STATUS_UNAUTHENTICATED, unlisted);
 	else
-		grpc_call_expel(call, GRPC_STATUS_UNAUTHENTICATED, refusal);
+		grpc_call_expel(call, GRPC_STATUS_UNAUTHENTICATED, unlisted);
 }
 
 /* ---- reverse streams ---- */
@@ -138,6 +140,7 @@ static void reverse_opened(struct grpc_reverse *reverse, const char *name, void 
 		return;
 	strcpy(peer->name, name);
 	peer->reverse = reverse;
+	peer->is_expelled = false;
 	peer->next = own->peers;
 	own->peers = peer;
 	log_info("reverse stream from %s is open", name);
@@ -156,12 +159,28 @@ static void reverse_ended(struct grpc_reverse *reverse, void *context)
 	}
 }
 
+/* As with calls: a certificate that has left the directory stands for nobody. */
+static bool reverse_is_confirmed(const struct grpc_server_channel *own, const struct reverse_peer *peer)
+{
+	const struct peer_identities *identities = grpc_reverse_identities(peer->reverse);
+	const struct peer_identity *identity = identities ? peer_identities_find(identities, peer->name) : NULL;
+	return identity && identifier_confirms(router_directory(own->channel.router), identities, identity);
+}
+
+/* The newest stream that the directory still stands by; the others of that name end. */
 static struct reverse_peer *reverse_find(struct grpc_server_channel *own, const char *name)
 {
-	struct reverse_peer *peer = own->peers;
-	while (peer && strcmp(peer->name, name) != 0)
-		peer = peer->next;
-	return peer;
+	for (struct reverse_peer *peer = own->peers; peer; peer = peer->next) {
+		if (strcmp(peer->name, name) != 0)
+			continue;
+		if (reverse_is_confirmed(own, peer))
+			return peer;
+		if (!peer->is_expelled)
+			log_warning("reverse stream from %s is ended: %s", name, unlisted);
+		peer->is_expelled = true;
+		grpc_reverse_expel(peer->reverse, GRPC_STATUS_UNAUTHENTICATED, unlisted);
+	}
+	return NULL;
 }
 
 static bool server_can_deliver(struct channel *channel, const struct delivery *delivery)

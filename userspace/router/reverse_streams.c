@@ -12,6 +12,7 @@
 #include "base/instant.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "router/identifier.h"
 #include "router/reverse_candidates.h"
 
 #include <errno.h>
@@ -66,9 +67,10 @@ static void request_came(struct grpc_reverse_request *request, void *context)
 {
 	struct stream *stream = context;
 	const struct hyper_request *asked = grpc_reverse_request_get(request);
-	const struct peer_identity *identity =
-		peer_identities_find(grpc_reverse_request_identities(request), asked->client_name);
-	if (!identity) {
+	const struct peer_identities *identities = grpc_reverse_request_identities(request);
+	const struct peer_identity *identity = peer_identities_find(identities, asked->client_name);
+	/* What the directory lists no longer speaks for nobody; the next pass ends the stream. */
+	if (!identity || !identifier_confirms(router_directory(stream->streams->router), identities, identity)) {
 		log_info("request of %s over the reverse stream to it refused: no matching client found", stream->name);
 		struct hyper_response response = { .id = asked->id,
 						   .has_error = true,
