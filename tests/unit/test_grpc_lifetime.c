@@ -340,6 +340,43 @@ static void the_listener_keeps_to_its_rate_limit(void **state)
 	rate_limiter_free(options.limiter);
 }
 
+static void strangers_in_handshakes_make_room(void **state)
+{
+	struct pair *pair = *state;
+	struct sockaddr_in address;
+	socklen_t length = sizeof(address);
+	const struct grpc_server_options options = {
+		.name = "callee",
+		.bind_address = "127.0.0.1:0",
+		.tls = pair->server_tls,
+		.identifier = { identify_client, pair },
+		.called = called,
+		.context = pair,
+	};
+	int fds[600], fd;
+	char byte;
+
+	assert_int_equal(grpc_server_start(pair->base, &options, &pair->server), 0);
+	getsockname(evconnlistener_get_fd(pair->server->listener), (struct sockaddr *)&address, &length);
+	for (int i = 0; i < 600; i++) {
+		fds[i] = socket(AF_INET, SOCK_STREAM, 0);
+		assert_int_equal(connect(fds[i], (struct sockaddr *)&address, length), 0);
+		event_base_loop(pair->base, EVLOOP_NONBLOCK);
+	}
+	evutil_make_socket_nonblocking(fds[0]);
+	wait_for(pair, recv(fds[0], &byte, 1, 0) == 0); /* the oldest */
+	assert_int_equal(pair->server->handshake_count, 512);
+	fd = socket(AF_INET, SOCK_STREAM, 0);
+	assert_int_equal(connect(fd, (struct sockaddr *)&address, length), 0);
+	evutil_make_socket_nonblocking(fd);
+	start_client(pair, fd, "callee");
+	wait_for(pair, pair->is_ready && pair->server->handshake_count == 511);
+	for (int i = 0; i < 600; i++)
+		close(fds[i]);
+	wait_for(pair, pair->server->connection_count == 1);
+	assert_int_equal(pair->server->handshake_count, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -354,6 +391,7 @@ int main(void)
 		TEST(a_request_that_trickles_is_given_up),
 		TEST(what_an_operator_makes_us_keep_is_limited),
 		TEST(the_listener_keeps_to_its_rate_limit),
+		TEST(strangers_in_handshakes_make_room),
 	};
 
 	prepare_pair_tests();

@@ -31,9 +31,21 @@
 #define REQUEST_MS 60000u /* to come completely, however steadily */
 #define TICK_S 5
 #define CONNECTIONS_MAX 4096u
+#define HANDSHAKES_MAX 512u /* of accepted connections; the oldest makes room */
 #define BUFFERED_MAX (256u << 20)
 #define OPERATOR_BUFFERED_MAX (64u << 20) /* over all of its connections */
 #define BACKLOG 512
+
+/* What anybody who can connect makes us say. */
+static void tell_refusal(struct grpc_server *server, const char *peer, const char *reason)
+{
+	uint64_t held_back;
+
+	if (!log_limiter_take(&server->lines, &held_back))
+		return;
+	log_limiter_tell(held_back, "gRPC server: refused connections");
+	log_warning("gRPC server %s: connection from %s refused: %s", server->name, peer, reason);
+}
 
 /* ---- new streams ---- */
 
@@ -105,11 +117,19 @@ static int join_budget(struct server_connection *connection)
 	return connection->transport->budget ? 0 : -ENOMEM;
 }
 
+static void end_handshake(struct server_connection *connection)
+{
+	if (connection->is_handshaking)
+		connection->server->handshake_count--;
+	connection->is_handshaking = false;
+}
+
 static void connection_settled(void *owner)
 {
 	struct server_connection *connection = owner;
 	const struct peer_identities *identities = &connection->transport->identities;
 
+	end_handshake(connection);
 	connection->idle_since_ms = clock_now_ms();
 	if (join_budget(connection))
 		transport_fail(connection->transport, "no memory");
@@ -137,6 +157,7 @@ static void connection_pinged(void *owner)
 
 static void free_connection(struct server_connection *connection)
 {
+	end_handshake(connection);
 	LIST_REMOVE(connection, link);
 	connection->server->connection_count--;
 	transport_close(connection->transport);
@@ -152,8 +173,7 @@ static void connection_failed(const char *reason, void *owner)
 	if (transport->is_settled && strncmp(reason, "protocol error", 14))
 		log_debug("gRPC server %s: connection from %s ended: %s", connection->server->name, transport->peer, reason);
 	else
-		log_warning("gRPC server %s: connection from %s refused: %s", connection->server->name, transport->peer,
-			    reason);
+		tell_refusal(connection->server, transport->peer, reason);
 	free_connection(connection);
 }
 
@@ -175,6 +195,20 @@ static uint64_t random_age_ms(void)
 	return AGE_MS - AGE_MS / 10 + random % (AGE_MS / 5);
 }
 
+/* New ones come first in the list. */
+static void make_room_for_handshake(struct grpc_server *server)
+{
+	struct server_connection *connection, *oldest = NULL;
+
+	if (server->handshake_count < HANDSHAKES_MAX)
+		return;
+	LIST_FOREACH(connection, &server->connections, link)
+		if (connection->is_handshaking)
+			oldest = connection;
+	tell_refusal(server, oldest->transport->peer, "too many handshakes, and this one took longest");
+	free_connection(oldest);
+}
+
 static int serve(struct grpc_server *server, int fd, bool is_adopted)
 {
 	const struct transport_options options = {
@@ -188,6 +222,8 @@ static int serve(struct grpc_server *server, int fd, bool is_adopted)
 	};
 	struct server_connection *connection;
 
+	if (!is_adopted)
+		make_room_for_handshake(server);
 	if (server->is_stopped || server->connection_count >= CONNECTIONS_MAX) {
 		close(fd);
 		return server->is_stopped ? -ESHUTDOWN : -EMFILE;
@@ -207,6 +243,8 @@ static int serve(struct grpc_server *server, int fd, bool is_adopted)
 	}
 	LIST_INSERT_HEAD(&server->connections, connection, link);
 	server->connection_count++;
+	connection->is_handshaking = !is_adopted;
+	server->handshake_count += !is_adopted;
 	return 0;
 }
 
@@ -273,15 +311,13 @@ static void accept_connection(struct evconnlistener *listener, evutil_socket_t f
 	(void)length;
 
 	if (!rate_limiter_admit(server->options.limiter, address, (int64_t)time(NULL))) {
-		log_warning("gRPC server %s: connection from %s refused: rate limit", server->name,
-			    address_format(address, peer));
+		tell_refusal(server, address_format(address, peer), "rate limit");
 		close(fd);
 		return;
 	}
 	error = serve(server, fd, false);
 	if (error)
-		log_warning("gRPC server %s: connection from %s refused: %s", server->name, address_format(address, peer),
-			    strerror(-error));
+		tell_refusal(server, address_format(address, peer), strerror(-error));
 }
 
 static void accept_failed(struct evconnlistener *listener, void *context)
@@ -290,7 +326,13 @@ static void accept_failed(struct evconnlistener *listener, void *context)
 	const struct timeval pause = { 0, 200000 };
 
 	/* Mostly no descriptors: the connection stays in the queue, and polling on would spin. */
-	log_warning("gRPC server %s: cannot accept: %s", server->name, strerror(errno));
+	uint64_t held_back;
+	int error = errno;
+
+	if (log_limiter_take(&server->lines, &held_back)) {
+		log_limiter_tell(held_back, "gRPC server: refused connections");
+		log_warning("gRPC server %s: cannot accept: %s", server->name, strerror(error));
+	}
 	evconnlistener_disable(listener);
 	event_add(server->resume_listening, &pause);
 }
@@ -332,6 +374,7 @@ int grpc_server_start(struct event_base *base, const struct grpc_server_options 
 	server->base = base;
 	server->options = *options;
 	LIST_INIT(&server->connections);
+	log_limiter_init(&server->lines, LOG_LIMITER_LINES, LOG_LIMITER_LINES);
 	server->name = strdup(options->name ? options->name : "");
 	server->budget = budget_create(NULL, "", BUFFERED_MAX);
 	server->tick = event_new(base, -1, EV_PERSIST, tick, server);
@@ -387,6 +430,8 @@ void grpc_server_free(struct grpc_server *server)
 	if (server->resume_listening)
 		event_free(server->resume_listening);
 	budget_release(server->budget);
+	log_limiter_tell(log_limiter_flush(&server->lines), "gRPC server: refused connections");
+	log_limiter_clear(&server->lines);
 	free(server->name);
 	free(server);
 }

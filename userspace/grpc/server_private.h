@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 /* What server.c and server_reverse.c share. */
+#include "base/log_limiter.h"
 #include "grpc/server.h"
 #include "grpc/transport.h"
 
@@ -16,6 +17,7 @@ struct server_connection {
 	uint64_t drain_end_ms;  /* 0: not draining */
 	uint64_t last_ping_ms;
 	unsigned ping_strikes;
+	bool is_handshaking; /* and was accepted, by whomever it is */
 };
 
 struct grpc_server {
@@ -25,7 +27,8 @@ struct grpc_server {
 	struct evconnlistener *listener;
 	struct event *tick, *resume_listening;
 	LIST_HEAD(, server_connection) connections;
-	size_t connection_count, open_calls;
+	size_t connection_count, handshake_count, open_calls;
+	struct log_limiter lines; /* about strangers */
 	struct budget *budget; /* of all connections; each operator has a share */
 	bool is_stopped;
 };

@@ -109,8 +109,13 @@ static void take_announcement(struct grpc_reverse *reverse, const struct hyper_r
 		return;
 	}
 	if (!*name || !peer_identities_find(&connection->transport->identities, name)) {
-		log_warning("gRPC server %s: %s announced a name that its certificate does not cover", server->name,
-			    connection->transport->peer);
+		uint64_t held_back;
+
+		if (log_limiter_take(&server->lines, &held_back)) {
+			log_limiter_tell(held_back, "gRPC server: refused connections");
+			log_warning("gRPC server %s: %s announced a name that its certificate does not cover", server->name,
+				    connection->transport->peer);
+		}
 		stop_reverse(reverse, GRPC_STATUS_UNKNOWN, "invalid client name supplied");
 		return;
 	}
