@@ -34,7 +34,7 @@ struct held {
 
 static int setup(void **state)
 {
-	struct broker_limits limits = {ACCEPT_MS, ASK_MS, 8, 4};
+	struct broker_limits limits = {ACCEPT_MS, ASK_MS, 8, 4, 5};
 	struct desk *desk = calloc(1, sizeof *desk);
 	desk->now_ms = 1000000;
 	*state = desk;
@@ -326,6 +326,25 @@ static void limits_hold_and_are_given_back(void **state)
 		assert_int_equal(broker_issue(desk->broker, &a, desk->now_ms, &held[i].token, &held[i].key, &held[i].id), 0);
 }
 
+static void pairs_of_a_requester_are_limited(void **state)
+{
+	struct desk *desk = *state;
+	struct ticket_request other = {"other", "hd-2"}, own = {"hd-1", "hd-2"};
+	struct ticket_match match;
+	struct held more;
+
+	for (unsigned i = 0; i < 5; i++) {
+		struct held held = issue(desk);
+		assert_int_equal(arrive(desk, &held, &first, &match), ARRIVAL_WAITS);
+		assert_int_equal(arrive(desk, &held, &second, &match), ARRIVAL_MATCHED);
+	}
+	assert_int_equal(broker_issue(desk->broker, &own, desk->now_ms, &more.token, &more.key, &more.id), -EUSERS);
+	assert_int_equal(broker_issue(desk->broker, &other, desk->now_ms, &more.token, &more.key, &more.id), 0);
+	broker_pair_over(desk->broker, match.ticket.requester);
+	issue(desk);
+	assert_int_equal(broker_issue(desk->broker, &own, desk->now_ms, &more.token, &more.key, &more.id), -EUSERS);
+}
+
 static void count_tickets(const struct ticket *ticket, void *context)
 {
 	unsigned *seen = context;
@@ -371,7 +390,7 @@ static void long_names_are_cut_between_characters(void **state)
 static void many_tickets_expire_in_order(void **state)
 {
 	enum { COUNT = 5000 };
-	struct broker_limits limits = {ACCEPT_MS, ASK_MS, COUNT, COUNT};
+	struct broker_limits limits = {ACCEPT_MS, ASK_MS, COUNT, COUNT, 0};
 	struct ticket_request request = {"hd-1", "hd-2"};
 	struct held *held = calloc(COUNT, sizeof *held);
 	struct ticket_match match;
@@ -480,7 +499,7 @@ static void *stress_arrive(void *context)
 
 static void threads_race_for_every_ticket(void **unused)
 {
-	struct broker_limits limits = {STRESS_LAG, STRESS_LAG * 2, STRESS_TICKETS, STRESS_TICKETS};
+	struct broker_limits limits = {STRESS_LAG, STRESS_LAG * 2, STRESS_TICKETS, STRESS_TICKETS, 0};
 	struct stress stress = {0};
 	struct stress_thread threads[STRESS_THREADS];
 	pthread_t ids[STRESS_THREADS];
@@ -538,7 +557,7 @@ static void requesters_are_counted_by_name(void **unused)
 	char name[32];
 
 	(void)unused;
-	assert_int_equal(requesters_create(2, &requesters), 0);
+	assert_int_equal(requesters_create(2, 3, &requesters), 0);
 	for (unsigned round = 0; round < 2; round++) {
 		for (unsigned i = 0; i < 1000; i++) {
 			snprintf(name, sizeof name, "operator-%u", i);
@@ -550,8 +569,21 @@ static void requesters_are_counted_by_name(void **unused)
 	assert_int_equal(requesters_open(requesters, "operator-7"), 1);
 	assert_int_equal(requesters_take(requesters, "operator-7"), 0);
 	requesters_give_back(requesters, "nobody");
+
+	/* 2 tickets become 2 pairs; a third place is left, for a ticket and then its pair */
+	for (unsigned i = 0; i < 2; i++)
+		requesters_pair(requesters, "operator-7");
+	assert_int_equal(requesters_open(requesters, "operator-7"), 0);
+	assert_int_equal(requesters_take(requesters, "operator-7"), 0);
+	assert_int_equal(requesters_take(requesters, "operator-7"), -EUSERS);
+	requesters_pair(requesters, "operator-7");
+	assert_int_equal(requesters_take(requesters, "operator-7"), -EUSERS);
+	assert_int_equal(requesters_take(requesters, "operator-8"), -EDQUOT);
+	requesters_unpair(requesters, "operator-7");
+	assert_int_equal(requesters_take(requesters, "operator-7"), 0);
+	requesters_unpair(requesters, "nobody");
 	requesters_free(requesters);
-	assert_int_equal(requesters_create(0, &requesters), 0);
+	assert_int_equal(requesters_create(0, 0, &requesters), 0);
 	assert_int_equal(requesters_take(requesters, "x"), -EDQUOT);
 	requesters_free(requesters);
 }
@@ -573,6 +605,7 @@ int main(void)
 		WITH_DESK(match_against_leave),
 		WITH_DESK(expiry_against_arrival),
 		WITH_DESK(limits_hold_and_are_given_back),
+		WITH_DESK(pairs_of_a_requester_are_limited),
 		WITH_DESK(open_tickets_are_shown),
 		WITH_DESK(long_names_are_cut_between_characters),
 		cmocka_unit_test(many_tickets_expire_in_order),

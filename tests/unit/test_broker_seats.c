@@ -34,7 +34,7 @@ static void each_operator_has_one_seat(void **unused)
 		{SEAT_CALLEE, SEAT_CALLEE, ARRIVAL_TAKEN, false, false},
 		{SEAT_REQUESTER, SEAT_REQUESTER, ARRIVAL_TAKEN, false, false},
 	};
-	struct broker_limits limits = {1000, 1000, 100, 100};
+	struct broker_limits limits = {1000, 1000, 100, 100, 0};
 	struct ticket_request request = {"hd-1", "hd-2"};
 	struct broker *broker;
 	(void)unused;

@@ -107,7 +107,7 @@ static void release(void *party, enum outcome outcome, void *context)
 
 static int setup(void **state)
 {
-	struct broker_limits limits = {ACCEPT_MS, 400, 3, 2};
+	struct broker_limits limits = {ACCEPT_MS, 400, 3, 2, 0};
 	struct desk *desk = calloc(1, sizeof *desk);
 
 	log_configure(LOG_LEVEL_PANIC, LOG_FORMAT_TEXT, "TST");

@@ -44,7 +44,7 @@ struct held {
 
 static struct stage *stage_new(const char *bind_address, const struct rate_rule *rules, size_t count)
 {
-	struct broker_limits limits = {60000, 60000, 100000, 100000};
+	struct broker_limits limits = {60000, 60000, 100000, 100000, 0};
 	struct stage *stage = calloc(1, sizeof *stage);
 	struct relay *relay = &stage->relay;
 

@@ -110,7 +110,7 @@ static void stage_stop(struct stage *stage)
 
 static int setup(void **state)
 {
-	struct broker_limits limits = {TICKET_MS, TICKET_MS, 100000, 100000};
+	struct broker_limits limits = {TICKET_MS, TICKET_MS, 100000, 100000, 0};
 	struct stage *stage = calloc(1, sizeof *stage);
 	struct relay *relay = &stage->relay;
 	struct test_identity root = test_identity_make("root", NULL, NULL, NULL), operators[OPERATORS];

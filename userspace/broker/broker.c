@@ -74,7 +74,7 @@ int broker_create(const struct broker_limits *limits, struct broker **result)
 	error = token_secret_generate(&broker->secret);
 	if (error)
 		goto fail;
-	error = requesters_create(limits->max_tickets_per_requester, &broker->requesters);
+	error = requesters_create(limits->max_tickets_per_requester, limits->max_pairs_per_requester, &broker->requesters);
 	if (error)
 		goto fail;
 	*result = broker;
@@ -197,7 +197,10 @@ static bool entry_step(struct broker *broker, struct shard *shard, struct entry 
 /* Frees an entry that is not in its shard any more. */
 static void entry_retire(struct broker *broker, struct entry *entry)
 {
-	requesters_give_back(broker->requesters, entry->ticket.requester);
+	if (entry->ticket.state == TICKET_MATCHED)
+		requesters_pair(broker->requesters, entry->ticket.requester);
+	else
+		requesters_give_back(broker->requesters, entry->ticket.requester);
 	atomic_fetch_sub(&broker->open, 1);
 	free(entry);
 }
@@ -423,6 +426,11 @@ bool broker_expire(struct broker *broker, uint64_t now_ms,
 void broker_pair_ended(struct broker *broker, enum outcome outcome)
 {
 	atomic_fetch_add(&broker->pairs_ended[outcome], 1);
+}
+
+void broker_pair_over(struct broker *broker, const char *requester)
+{
+	requesters_unpair(broker->requesters, requester);
 }
 
 static void visit_queue(struct entry_queue *queue, void (*visit)(const struct ticket *ticket, void *context),

@@ -36,6 +36,7 @@ struct broker_limits {
 	unsigned ask_timeout_ms;    /* until the callee's answer */
 	unsigned max_tickets;       /* open at once */
 	unsigned max_tickets_per_requester;
+	unsigned max_pairs_per_requester; /* at once, open tickets included; 0: no limit */
 };
 
 struct ticket_request {
@@ -87,7 +88,7 @@ void broker_free(struct broker *broker); /* no party may wait any more */
 struct token_key broker_key(const struct broker *broker, const struct token *token);
 
 /* Makes a ticket in state ASKING. Returns 0, -ENOSPC (limit of all), -EDQUOT
- * (limit of this requester), -ENOMEM, or an error of the random source. */
+ * (tickets of this requester), -EUSERS (its pairs), -ENOMEM, or an error of the random source. */
 int broker_issue(struct broker *broker, const struct ticket_request *request, uint64_t now_ms, struct token *token,
 		 struct token_key *key, uint64_t *id);
 
@@ -123,6 +124,9 @@ bool broker_expire(struct broker *broker, uint64_t now_ms,
 
 /* A joined pair ended. */
 void broker_pair_ended(struct broker *broker, enum outcome outcome);
+/* The pair of a match is over or never came to be; once for each match, with the
+ * requester that stood in its ticket. */
+void broker_pair_over(struct broker *broker, const char *requester);
 
 /* Calls `visit` for each open ticket with a lock held: it must not call back. */
 void broker_visit_tickets(struct broker *broker, void (*visit)(const struct ticket *ticket, void *context),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Open tickets per requester: a small hash table under one lock. A name is in
- * it only while it has tickets, so its size is bounded by the tickets. Names
- * come from authenticated operators through the own hyper; each is hashed with
+/* Open tickets and pairs per requester: a small hash table under one lock. A name
+ * is in it only while it has some, so its size is bounded by theirs. Names come from
+ * authenticated operators through the own hyper; each is hashed with
  * a start value that is random per process all the same. */
 #include "broker/requesters.h"
 
@@ -16,23 +16,24 @@
 
 struct requester {
 	struct requester *next;
-	unsigned open;
+	unsigned open, paired;
 	char name[];
 };
 
 struct requesters {
 	pthread_mutex_t lock;
-	unsigned limit;
+	unsigned ticket_limit, pair_limit;
 	uint64_t seed;
 	struct requester *buckets[BUCKETS];
 };
 
-int requesters_create(unsigned limit, struct requesters **result)
+int requesters_create(unsigned ticket_limit, unsigned pair_limit, struct requesters **result)
 {
 	struct requesters *requesters = calloc(1, sizeof *requesters);
 	if (!requesters)
 		return -ENOMEM;
-	requesters->limit = limit;
+	requesters->ticket_limit = ticket_limit;
+	requesters->pair_limit = pair_limit;
 	if (getrandom(&requesters->seed, sizeof requesters->seed, 0) != sizeof requesters->seed) {
 		free(requesters);
 		return -EIO;
@@ -78,13 +79,15 @@ int requesters_take(struct requesters *requesters, const char *name)
 	struct requester **link = find(requesters, name);
 	if (!*link) {
 		size_t size = strlen(name) + 1;
-		*link = requesters->limit > 0 ? calloc(1, sizeof **link + size) : NULL;
+		*link = requesters->ticket_limit > 0 ? calloc(1, sizeof **link + size) : NULL;
 		if (*link)
 			memcpy((*link)->name, name, size);
 		else
-			error = requesters->limit > 0 ? -ENOMEM : -EDQUOT;
-	} else if ((*link)->open >= requesters->limit) {
+			error = requesters->ticket_limit > 0 ? -ENOMEM : -EDQUOT;
+	} else if ((*link)->open >= requesters->ticket_limit) {
 		error = -EDQUOT;
+	} else if (requesters->pair_limit > 0 && (*link)->open + (*link)->paired >= requesters->pair_limit) {
+		error = -EUSERS;
 	}
 	if (!error)
 		(*link)->open++;
@@ -92,16 +95,35 @@ int requesters_take(struct requesters *requesters, const char *name)
 	return error;
 }
 
-void requesters_give_back(struct requesters *requesters, const char *name)
+static void change(struct requesters *requesters, const char *name, int tickets, int pairs)
 {
 	pthread_mutex_lock(&requesters->lock);
 	struct requester **link = find(requesters, name);
 	struct requester *found = *link;
-	if (found && --found->open == 0) {
-		*link = found->next;
-		free(found);
+	if (found) {
+		found->open += (unsigned)tickets;
+		found->paired += (unsigned)pairs;
+		if (found->open == 0 && found->paired == 0) {
+			*link = found->next;
+			free(found);
+		}
 	}
 	pthread_mutex_unlock(&requesters->lock);
+}
+
+void requesters_give_back(struct requesters *requesters, const char *name)
+{
+	change(requesters, name, -1, 0);
+}
+
+void requesters_pair(struct requesters *requesters, const char *name)
+{
+	change(requesters, name, -1, 1);
+}
+
+void requesters_unpair(struct requesters *requesters, const char *name)
+{
+	change(requesters, name, 0, -1);
 }
 
 unsigned requesters_open(struct requesters *requesters, const char *name)

@@ -165,7 +165,8 @@ static struct request *request_new(struct brokering *brokering, struct jsonrpc_c
 static void refuse_over_limit(struct jsonrpc_call *call, const struct connection_request *form, int error)
 {
 	const char *message = error == -EDQUOT ? "too many open connection requests of this operator"
-					       : "too many open connection requests";
+			      : error == -EUSERS ? "too many connections of this operator"
+						 : "too many open connection requests";
 
 	log_warning("requestConnection of %s to %s refused: %s", form->requester, form->to, message);
 	jsonrpc_call_error(call, TOO_MANY_TICKETS, message, NULL);
@@ -182,7 +183,7 @@ static void connection_requested(struct brokering *brokering, struct jsonrpc_cal
 	}
 	int error = broker_issue(brokering->options.broker, &wanted, clock_now_ms(), &request->token, &request->key,
 				 &request->ticket);
-	if (error == -EDQUOT || error == -ENOSPC) {
+	if (error == -EDQUOT || error == -EUSERS || error == -ENOSPC) {
 		refuse_over_limit(call, form, error);
 		request_free(request);
 		return;

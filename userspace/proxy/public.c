@@ -84,6 +84,7 @@ static void pair_ended(const struct pair_report *report, void *context)
 
 	log_info("%s", ending_format(report, line));
 	broker_pair_ended(proxy->broker, report->outcome);
+	broker_pair_over(proxy->broker, report->parties[report->parties[1].asked].operator_name);
 }
 
 static void release_party(void *party, enum outcome outcome, void *context)
@@ -122,7 +123,8 @@ static int start_relay(struct public_proxy *proxy, const struct proxy_settings *
 	struct broker_limits limits = {.accept_timeout_ms = public->accept_timeout_ms,
 				       .ask_timeout_ms = public->jsonrpc_client->timeout_ms + ASK_MARGIN_MS,
 				       .max_tickets = public->max_tickets,
-				       .max_tickets_per_requester = public->max_tickets_per_operator};
+				       .max_tickets_per_requester = public->max_tickets_per_operator,
+				       .max_pairs_per_requester = public->max_pairs_per_operator};
 	struct relay_options options = {.settings = settings->relay, .ended = pair_ended,
 					.thread_started = relay_thread_started, .context = proxy};
 	int error = broker_create(&limits, &proxy->broker);

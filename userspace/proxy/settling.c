@@ -22,7 +22,8 @@
 static struct relay_party party_of(struct guest *guest)
 {
 	const struct ticket *ticket = &guest->ticket;
-	struct relay_party party = {.fd = guest->fd, .transport = TRANSPORT_PLAIN, .bytes_read = TOKEN_SIZE};
+	struct relay_party party = {.fd = guest->fd, .transport = TRANSPORT_PLAIN, .bytes_read = TOKEN_SIZE,
+				    .asked = !guest->is_callee};
 
 	snprintf(party.operator_name, sizeof party.operator_name, "%s",
 		 guest->is_callee ? ticket->callee : ticket->requester);
@@ -48,11 +49,13 @@ static void join(struct worker *worker, struct guest *guests[2])
 	uint64_t pair_id;
 	int error = relay_join(endpoint->options.relay, worker->index, parties, &pair_id);
 
-	if (error)
+	if (error) {
+		broker_pair_over(endpoint->options.broker, ticket->requester);
 		refusals_note(endpoint->options.refusals, &guests[1]->peer.any, OUTCOME_NO_RESOURCES, strerror(-error));
-	else
+	} else {
 		log_debug("ticket %llu: pair %llu joined, %s and %s", (unsigned long long)ticket->id,
 			  (unsigned long long)pair_id, ticket->callee, ticket->requester);
+	}
 	guest_free(guests[1]);
 	guest_free(guests[0]);
 }
@@ -76,6 +79,7 @@ static void fail(struct guest *guest, enum outcome outcome, const char *reason)
 		 guest->is_callee ? guest->ticket.callee : guest->ticket.requester, (unsigned long long)guest->ticket.id,
 		 reason);
 	refusals_note(endpoint->options.refusals, &guest->peer.any, outcome, detail);
+	broker_pair_over(endpoint->options.broker, guest->ticket.requester);
 	reset(guest);
 	reset(partner);
 }

@@ -216,6 +216,7 @@ int pair_start(struct worker *worker, const struct relay_party parties[2], uint6
 		side->session = sessions[i];
 		side->head_bytes = parties[i].transport == TRANSPORT_HANDED_OFF ? 0 : HEAD_BYTES;
 		pair->transports[i] = (uint8_t)parties[i].transport;
+		pair->asked[i] = parties[i].asked;
 		snprintf(pair->operator_names[i], RELAY_NAME_SIZE, "%s", parties[i].operator_name);
 		if (getpeername(parties[i].fd, (struct sockaddr *)&pair->addresses[i], &size))
 			pair->addresses[i].sin6_family = AF_UNSPEC;

@@ -111,6 +111,7 @@ struct pair {
 	struct side sides[2];
 	struct sockaddr_in6 addresses[2]; /* of the peers; or sockaddr_in */
 	char operator_names[2][RELAY_NAME_SIZE];
+	bool asked[2];
 	uint8_t transports[2]; /* enum transport */
 };
 

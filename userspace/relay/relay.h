@@ -77,6 +77,7 @@ struct relay_party_report {
 	char address[64];
 	char operator_name[RELAY_NAME_SIZE]; /* as named by the broker; "" unknown */
 	enum transport transport;
+	bool asked; /* as relay_party says */
 };
 
 struct pair_report {
@@ -129,6 +130,7 @@ struct ktls_secrets; /* relay/ktls.h */
 struct relay_party {
 	int fd; /* connected, non-blocking, not watched by any loop; owned by the relay at once */
 	char operator_name[RELAY_NAME_SIZE];
+	bool asked; /* of the two, the one that asked for the pair; only reported */
 	uint64_t bytes_read; /* that were taken from the socket before (token, hello): the books need it */
 	uint64_t bytes_written; /* TCP bytes, as bytes_read: on a handed-off socket BIO_number_read/-written at the switch */
 	enum transport transport;

@@ -154,6 +154,7 @@ void report_fill(struct pair *pair, struct pair_report *report)
 		else
 			address_format(address, report->parties[i].address);
 		report->parties[i].transport = (enum transport)pair->transports[i];
+		report->parties[i].asked = pair->asked[i];
 		snprintf(report->parties[i].operator_name, RELAY_NAME_SIZE, "%s", pair->operator_names[i]);
 		fill_direction(pair, i, &report->directions[i]);
 	}

@@ -101,6 +101,8 @@ static const struct form_field public_fields[] = {
 	  .fallback = 65536 },
 	{ FORM_FIELD(struct public_proxy_settings, max_tickets_per_operator), .read = read_count, .least = 1,
 	  .most = 1U << 24, .fallback = 1024 },
+	{ FORM_FIELD(struct public_proxy_settings, max_pairs_per_operator), .read = read_count, .least = 1,
+	  .most = 1U << 24, .fallback = 1024 },
 	{ 0 },
 };
 

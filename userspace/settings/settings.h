@@ -171,6 +171,7 @@ struct public_proxy_settings {
 	struct jsonrpc_server_settings *jsonrpc_server;
 	unsigned max_tickets;              /* ours; open tickets in all; default 65,536 */
 	unsigned max_tickets_per_operator; /* ours; default 1,024 */
+	unsigned max_pairs_per_operator;   /* ours; of one requester at once, open tickets included; default 1,024 */
 };
 
 struct proxy_settings {

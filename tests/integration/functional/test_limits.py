@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Limits of the proxy, each with settings of its own and nothing else running."""
+import base64
 import pathlib
 import socket
 
@@ -64,3 +65,33 @@ def test_a_running_proxy_has_given_its_privileges_up(make_stack):
         return found
     assert len(list(tasks.iterdir())) > 1
     wait_until(lambda: not loose(), 5, "all threads without privileges")
+
+
+def test_pairs_per_requester_are_limited(make_stack):
+    stack = make_stack()
+    (stack.overlay / "limits.yml").write_text("public:\n  max_pairs_per_operator: 1\n")
+    hyper = JsonRpcServer(5544, stack.certs, "public-proxy-1.ga")
+    try:
+        stack.start("proxy")
+        wait_until(lambda: is_listening(6655) and is_listening(9999), 20, "the proxy")
+
+        def ask(name):
+            return stack.rpc(6655, "requestConnection", {
+                "to": "hd-2", "channel": "grpc_server",
+                "_client": {"name": name, "entry": {"name": name, "channels": []}}}, name="public-proxy-1.ga")
+        answer = ask("hd-1")
+        token = base64.b64decode(answer["result"]["token"])
+        parties = [socket.create_connection(("127.0.0.1", 9999)) for _ in range(2)]
+        for party in parties:
+            party.sendall(token)
+        parties[0].sendall(b"hello")
+        assert parties[1].recv(5) == b"hello"
+        refusal = ask("hd-1")
+        assert refusal["error"]["code"] == 429, refusal
+        assert "too many connections of this operator" in refusal["error"]["message"], refusal
+        assert "result" in ask("other"), "one requester must not use up the others' pairs"
+        for party in parties:
+            party.close()
+        wait_until(lambda: "result" in ask("hd-1"), 10, "a pair's end gives its place back")
+    finally:
+        hyper.close()
