@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -295,6 +296,32 @@ static void a_token_that_does_not_come_in_time_is_closed(void **state)
 	wait_for_refusal(stage, OUTCOME_NO_TOKEN, 3);
 }
 
+static void the_oldest_reader_makes_room(void **state)
+{
+	struct rlimit files, few;
+	int silent[64], last;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &files), 0);
+	few = files;
+	few.rlim_cur = 4 * 32; /* a quarter of them may be without a token */
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	struct stage *stage = stage_new("127.0.0.1:0", NULL, 0);
+	*state = stage;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &files), 0);
+
+	for (unsigned i = 0; i < 64; i++)
+		silent[i] = dial(stage);
+	/* Only the latest are left; whoever comes with a token is served. */
+	struct held held = issue(stage);
+	last = dial(stage);
+	send_all(last, held.token.bytes, TOKEN_SIZE);
+	wait_for_guests(stage, 31, 1);
+	assert_int_equal(refusals_count(stage->refusals, OUTCOME_NO_RESOURCES), 33);
+	close(last);
+	for (unsigned i = 0; i < 64; i++)
+		close(silent[i]);
+}
+
 static void a_first_party_that_leaves_voids_the_token(void **state)
 {
 	struct stage *stage = *state;
@@ -507,6 +534,7 @@ int main(void)
 		WITH_STAGE(a_token_that_does_not_come_in_time_is_closed),
 		WITH_STAGE(a_first_party_that_leaves_voids_the_token),
 		WITH_STAGE(an_expired_party_is_let_go),
+		cmocka_unit_test_teardown(the_oldest_reader_makes_room, teardown),
 		cmocka_unit_test_teardown(rate_limits_close_without_a_byte, teardown),
 		WITH_STAGE(a_join_that_fails_closes_both),
 		WITH_STAGE(stopping_closes_what_is_not_joined),

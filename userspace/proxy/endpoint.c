@@ -192,6 +192,7 @@ static void prepare_worker(struct endpoint *endpoint, unsigned index)
 	for (unsigned i = 0; i < 2; i++)
 		worker->listeners[i] = (struct listener){.worker = worker, .watch.fd = -1, .is_tls = i == 1};
 	LIST_INIT(&worker->guests);
+	TAILQ_INIT(&worker->reading);
 	TAILQ_INIT(&worker->shaking);
 }
 

@@ -36,6 +36,8 @@ void guest_set_state(struct guest *guest, enum guest_state state)
 {
 	struct endpoint *endpoint = guest->worker->endpoint;
 
+	if (guest->state == GUEST_READS)
+		TAILQ_REMOVE(&guest->worker->reading, guest, reading);
 	atomic_fetch_add(&endpoint->in_state[state], 1);
 	atomic_fetch_sub(&endpoint->in_state[guest->state], 1);
 	guest->state = state;
@@ -46,6 +48,8 @@ void guest_attach(struct guest *guest, struct worker *worker, enum guest_state s
 	guest->worker = worker;
 	guest->state = state;
 	LIST_INSERT_HEAD(&worker->guests, guest, link);
+	if (state == GUEST_READS)
+		TAILQ_INSERT_TAIL(&worker->reading, guest, reading);
 	atomic_fetch_add(&worker->endpoint->in_state[state], 1);
 }
 
@@ -56,6 +60,8 @@ void guest_detach(struct guest *guest)
 	loop_watch_remove(guest->worker->loop, &guest->watch);
 	loop_timer_cancel(guest->worker->loop, &guest->timer);
 	LIST_REMOVE(guest, link);
+	if (guest->state == GUEST_READS)
+		TAILQ_REMOVE(&guest->worker->reading, guest, reading);
 	atomic_fetch_sub(&guest->worker->endpoint->in_state[guest->state], 1);
 }
 
@@ -229,13 +235,22 @@ static bool is_full(struct endpoint *endpoint)
 	       endpoint->reading_max;
 }
 
-/* Too many half-open handshakes: the oldest one makes room. An honest party needs
- * a few round trips, so it is through before a flood comes round to it. */
-static void make_room(struct worker *worker)
+/* Too many half-open handshakes, or connections without a token: the oldest one of
+ * this worker makes room. An honest party needs a few round trips, so it is through
+ * before a flood comes round to it. */
+static void make_room(struct worker *worker, bool is_tls)
 {
 	struct tls_guest *oldest = TAILQ_FIRST(&worker->shaking);
+	struct guest *reader = TAILQ_FIRST(&worker->reading);
 
-	if (oldest && worker->shaking_count >= worker->endpoint->shaking_max)
+	if (is_tls && oldest && worker->shaking_count >= worker->endpoint->shaking_max)
+		guest_refuse(oldest->guest, OUTCOME_NO_RESOURCES, "too many half-open handshakes");
+	if (!is_full(worker->endpoint))
+		return;
+	oldest = TAILQ_FIRST(&worker->shaking);
+	if (reader)
+		guest_refuse(reader, OUTCOME_NO_RESOURCES, "too many connections without a token, and it was the oldest");
+	else if (oldest)
 		guest_refuse(oldest->guest, OUTCOME_NO_RESOURCES, "too many half-open handshakes");
 }
 
@@ -250,8 +265,7 @@ void guest_admit(struct worker *worker, int fd, const struct sockaddr_in6 *peer,
 		refusals_note(endpoint->options.refusals, address, OUTCOME_RATE_LIMITED, NULL);
 		return;
 	}
-	if (is_tls)
-		make_room(worker);
+	make_room(worker, is_tls);
 	struct guest *guest = is_full(endpoint) ? NULL : calloc(1, sizeof *guest);
 	if (!guest) {
 		close(fd);

@@ -42,6 +42,7 @@ struct tls_guest {
 
 struct guest {
 	LIST_ENTRY(guest) link;
+	TAILQ_ENTRY(guest) reading; /* of those in state READS, oldest first */
 	struct worker *worker;
 	struct loop_watch watch;
 	struct loop_timer timer;
@@ -65,6 +66,7 @@ struct guest {
 };
 
 LIST_HEAD(guest_list, guest);
+TAILQ_HEAD(reading_list, guest);
 TAILQ_HEAD(tls_guest_list, tls_guest);
 
 struct listener {
@@ -81,6 +83,7 @@ struct worker {
 	struct listener listeners[2]; /* plain, TLS */
 	struct loop_message start, stop;
 	struct guest_list guests;
+	struct reading_list reading;
 	struct tls_guest_list shaking;
 	unsigned shaking_count, leaving_count;
 	uint64_t round_ns; /* of the loop; and the handshake steps in it */
