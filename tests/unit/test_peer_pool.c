@@ -31,7 +31,7 @@ struct fake_call {
 
 struct grpc_connection {
 	struct grpc_connection_options options;
-	bool is_finished, is_freed, refuses;
+	bool is_finished, is_freed, is_going_away, refuses;
 	struct fake_call calls[MAX];
 	size_t call_count, open_calls;
 };
@@ -39,6 +39,7 @@ struct grpc_connection {
 static struct grpc_connection connections[MAX];
 static size_t connection_count, dial_count;
 static int dial_error;
+static void (*while_dialling)(void); /* then the start fails */
 static char last_dialled[64];
 
 struct connector {
@@ -65,6 +66,10 @@ static void connector_fired(evutil_socket_t fd, short events, void *context)
 int connector_start(struct event_base *base, const char *text, unsigned timeout_ms, connector_done done, void *context,
 		    struct connector **result)
 {
+	if (while_dialling) {
+		while_dialling();
+		return -EMFILE;
+	}
 	struct connector *connector = calloc(1, sizeof(*connector));
 	assert_true(timeout_ms > 0);
 	strncpy(last_dialled, text, sizeof(last_dialled) - 1);
@@ -113,6 +118,11 @@ size_t grpc_connection_open_calls(const struct grpc_connection *connection)
 bool grpc_connection_accepts_calls(const struct grpc_connection *connection)
 {
 	return !connection->is_finished;
+}
+
+bool grpc_connection_is_going_away(const struct grpc_connection *connection)
+{
+	return connection->is_going_away;
 }
 
 int grpc_connection_call(struct grpc_connection *connection, const struct hyper_request *request, unsigned timeout_ms,
@@ -285,6 +295,25 @@ static void failed_attempt_fails_all_who_wait(void **state)
 	assert_int_equal(answers[0].count, 2);
 }
 
+static struct fixture *dialling_fixture;
+static struct answer inner_answer;
+
+static void call_from_inside(void)
+{
+	call(dialling_fixture, &inner_answer);
+}
+
+static void an_attempt_that_does_not_start_fails_who_came_meanwhile(void **state)
+{
+	struct answer answer = { 0 };
+	dialling_fixture = *state;
+	while_dialling = call_from_inside;
+	call(dialling_fixture, &answer);
+	while_dialling = NULL;
+	assert_true(inner_answer.count == 1 && !inner_answer.is_response);
+	assert_true(answer.count == 1 && !answer.is_response);
+}
+
 static void undelivered_call_is_repeated_at_most_twice(void **state)
 {
 	struct fixture *fixture = *state;
@@ -448,6 +477,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(concurrent_calls_share_one_attempt),
 		TEST(failed_attempt_fails_all_who_wait),
+		TEST(an_attempt_that_does_not_start_fails_who_came_meanwhile),
 		TEST(undelivered_call_is_repeated_at_most_twice),
 		TEST(call_that_may_have_arrived_is_not_repeated),
 		TEST(connection_that_takes_no_calls_is_replaced),

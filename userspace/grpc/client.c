@@ -195,6 +195,11 @@ bool grpc_connection_accepts_calls(const struct grpc_connection *connection)
 	       !connection->transport->failure;
 }
 
+bool grpc_connection_is_going_away(const struct grpc_connection *connection)
+{
+	return connection->is_going_away;
+}
+
 int grpc_connection_call(struct grpc_connection *connection, const struct hyper_request *request, unsigned timeout_ms,
 			 grpc_call_done done, void *context)
 {

@@ -37,6 +37,8 @@ void grpc_connection_free(struct grpc_connection *connection);
 /* Ready, not finishing, and the peer has not said that it goes away (idle, old
  * or stopping): otherwise a new call needs a new connection. */
 bool grpc_connection_accepts_calls(const struct grpc_connection *connection);
+/* The peer has announced that it ends the connection. Allowed in `closed` too. */
+bool grpc_connection_is_going_away(const struct grpc_connection *connection);
 
 size_t grpc_connection_open_calls(const struct grpc_connection *connection);
 const struct peer_identities *grpc_connection_identities(const struct grpc_connection *connection);

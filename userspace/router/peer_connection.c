@@ -103,7 +103,7 @@ static void learn(struct peer_connection *connection, enum relay_lesson lesson)
 static void grpc_closed(struct grpc_connection *grpc, const char *reason, void *context)
 {
 	struct peer_connection *connection = context;
-	(void)grpc;
+	bool was_announced = grpc_connection_is_going_away(grpc);
 	connection->grpc = NULL;
 	if (connection->state == PEER_HANDSHAKING) {
 		attempt_fail(connection, reason);
@@ -111,7 +111,8 @@ static void grpc_closed(struct grpc_connection *grpc, const char *reason, void *
 	}
 	if (connection->state == PEER_READY || connection->is_doubted) {
 		log_debug("connection to %s ended: %s", connection->name, reason);
-		if (is_relayed(connection))
+		/* What the peer announced is its own doing, not the proxy's. */
+		if (is_relayed(connection) && !was_announced)
 			learn(connection, relay_trust_note_cut(connection->options.trust, connection->proxy,
 							       clock_now_ms() - connection->started_ms));
 	}

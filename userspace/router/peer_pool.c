@@ -13,12 +13,14 @@
  * are connections, finds idle ones and lets relayed ones be judged. */
 #include "router/peer_pool.h"
 
+#include "base/daemon.h"
 #include "base/instant.h"
 #include "base/log.h"
 #include "router/grpc_failure.h"
 #include "router/peer_connection.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -67,6 +69,7 @@ struct peer {
 	struct link *links;   /* newest first, the attempt included */
 	struct link *attempt; /* not ready yet; NULL: none */
 	struct waiter *queue, **queue_end;
+	struct wait_notice notice; /* of connections that are to be held */
 };
 
 struct peer_pool {
@@ -232,10 +235,35 @@ static void link_ready(struct peer_connection *connection, void *context)
 	struct peer *peer = link->peer;
 	(void)connection;
 	peer->attempt = NULL;
+	char *what = NULL;
+	if (peer->notice.started_ms && asprintf(&what, "a connection to %s", peer->name) >= 0)
+		wait_notice_clear(&peer->notice, what);
+	free(what);
 	for (struct waiter *waiter = queue_take(peer), *next; waiter; waiter = next) {
 		next = waiter->next;
 		waiter_place(waiter);
 	}
+}
+
+static void queue_fail(struct peer *peer, const char *text)
+{
+	for (struct waiter *waiter = queue_take(peer), *next; waiter; waiter = next) {
+		next = waiter->next;
+		waiter_fail(waiter, GRPC_STATUS_UNAVAILABLE, text);
+	}
+}
+
+/* A call that fails is told by who made it; a hold is tried again and again. */
+static void note_failure(struct peer *peer, const char *text)
+{
+	log_debug("cannot connect to %s: %s", peer->name, text);
+	bool is_awaited = false;
+	for (const struct waiter *waiter = peer->queue; waiter; waiter = waiter->next)
+		is_awaited |= waiter->hold != NULL;
+	char *what = NULL;
+	if (is_awaited && asprintf(&what, "a connection to %s (%s)", peer->name, text) >= 0)
+		wait_notice_tell(&peer->notice, what);
+	free(what);
 }
 
 static void link_failed(struct peer_connection *connection, const char *text, void *context)
@@ -243,12 +271,9 @@ static void link_failed(struct peer_connection *connection, const char *text, vo
 	struct link *link = context;
 	struct peer *peer = link->peer;
 	(void)connection;
-	log_info("cannot connect to %s: %s", peer->name, text);
+	note_failure(peer, text);
 	link_remove(link);
-	for (struct waiter *waiter = queue_take(peer), *next; waiter; waiter = next) {
-		next = waiter->next;
-		waiter_fail(waiter, GRPC_STATUS_UNAVAILABLE, text);
-	}
+	queue_fail(peer, text);
 }
 
 static void link_lost(struct peer_connection *connection, const char *reason, void *context)
@@ -288,6 +313,8 @@ static int attempt_start(struct peer *peer, const struct waiter *waiter)
 	if (error < 0) {
 		peer->attempt = NULL;
 		free(link);
+		/* What has come back to this peer meanwhile waits for nothing. */
+		queue_fail(peer, strerror(-error));
 		return error;
 	}
 	link->next = peer->links;

@@ -18,6 +18,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define PASS_PERIOD_MS 10000
 #define PASS_PERIOD_EMPTY_MS 2000
@@ -96,7 +97,12 @@ static void stream_note_end(struct stream *stream, const char *reason)
 
 static void stream_wait(struct stream *stream)
 {
-	unsigned jitter_ms = (unsigned)random() % (stream->backoff_ms / 5 + 1);
+	unsigned jitter_ms = 0;
+	/* Nobody who lost the same server comes back at the same time; without randomness, so be it. */
+	if (getentropy(&jitter_ms, sizeof(jitter_ms)) == 0)
+		jitter_ms %= stream->backoff_ms / 5 + 1;
+	else
+		jitter_ms = 0;
 	unsigned wait_ms = stream->backoff_ms + jitter_ms;
 	if (wait_ms > BACKOFF_MAX_MS)
 		wait_ms = BACKOFF_MAX_MS;

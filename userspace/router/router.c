@@ -177,8 +177,11 @@ static void call_free(struct router_call *call)
 static void call_end(struct router_call *call, const char *failure, const struct hyper_response *response)
 {
 	const char *reason = failure ? failure : response && response->has_error ? response->message : NULL;
+	/* A call that we make for another one fails with that one, whose line has the reason. */
+	bool is_inner = !call->origin && strcmp(call->caller, call->router->name) == 0;
 	if (reason)
-		log_info("call %.*s by %s failed: %.*s", LOGGED_MAX, call->request.id, call->caller, LOGGED_MAX, reason);
+		log_write(is_inner ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO, "call %.*s by %s failed: %.*s", LOGGED_MAX,
+			  call->request.id, call->caller, LOGGED_MAX, reason);
 
 	struct router_outcome outcome = { .failure = failure, .response = failure ? NULL : response };
 	call->done(&outcome, call->context);
