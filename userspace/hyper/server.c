@@ -42,6 +42,7 @@ struct hyper_server {
 	struct event *directory_retry, *stop_look;
 	struct wait_notice directory_notice;
 	uint64_t stop_deadline_ms;
+	bool is_absence_told;
 	bool is_stopping;
 };
 
@@ -54,7 +55,13 @@ static void directory_looked(const char *failure, void *context)
 		return;
 	if (!failure && directory_entry(server->directory, server->settings->name)) {
 		wait_notice_clear(&server->directory_notice, "the own entry in the service directory");
+		log_info("operator %s is up", server->settings->name);
 		return;
+	}
+	if (!server->is_absence_told) {
+		server->is_absence_told = true;
+		log_warning("operator %s serves nobody yet: %s", server->settings->name,
+			    failure ? failure : "the service directory has no entry of it");
 	}
 	/* A directory that does not answer tells for itself. */
 	if (!failure)
@@ -100,6 +107,28 @@ static int channel_create(struct hyper_server *server, const struct channel_sett
 	return -EINVAL;
 }
 
+/* NULL: listens nowhere. */
+static const char *channel_address(const struct channel_settings *settings)
+{
+	if (settings->type == CHANNEL_JSONRPC_SERVER)
+		return settings->jsonrpc_server->bind_address;
+	if (settings->type == CHANNEL_GRPC_SERVER)
+		return settings->grpc_server->bind_address;
+	return NULL;
+}
+
+static int channel_open(struct channel *channel, const struct channel_settings *settings)
+{
+	const char *address = channel_address(settings);
+	int error = channel->class->open(channel);
+	if (error < 0)
+		log_fatal("channel %s cannot be opened%s%s: %s", settings->name, address ? " at " : "",
+			  address ? address : "", strerror(-error));
+	else if (address)
+		log_info("%s at %s", settings->type == CHANNEL_GRPC_SERVER ? "gRPC" : "JSON-RPC", address);
+	return error;
+}
+
 static int channels_create(struct hyper_server *server)
 {
 	const struct hyper_settings *settings = server->settings;
@@ -122,11 +151,9 @@ static int channels_create(struct hyper_server *server)
 			return error;
 	}
 	for (size_t i = 0; i < server->channel_count; i++) {
-		int error = server->channels[i]->class->open(server->channels[i]);
-		if (error < 0) {
-			log_fatal("channel %s cannot be opened: %s", settings->channels[i].name, strerror(-error));
+		int error = channel_open(server->channels[i], &settings->channels[i]);
+		if (error < 0)
 			return error;
-		}
 	}
 	return 0;
 }
@@ -261,12 +288,13 @@ int hyper_server_run(int argc, char **argv, void *settings)
 	struct hyper_server server = { .settings = settings };
 	int error = server_build(&server);
 	if (error == 0) {
-		log_info("operator %s is up", server.settings->name);
 		directory_retry_fired(-1, 0, &server);
 		event_base_dispatch(server.base);
 	} else {
 		log_fatal("the server cannot run: %s", strerror(-error));
 	}
 	server_clear(&server);
+	if (error == 0)
+		log_info("operator %s has stopped", server.settings->name);
 	return error == 0 ? 0 : 1;
 }
