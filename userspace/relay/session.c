@@ -334,8 +334,10 @@ bool session_is_through(struct side *side)
 bool session_is_silent(const struct side *side)
 {
 	char byte;
+	ssize_t size = recv(side->watch.fd, &byte, 1, MSG_DONTWAIT);
 
-	return recv(side->watch.fd, &byte, 1, MSG_DONTWAIT) <= 0;
+	/* The kernel's TLS: a control record, or something that is no record at all. */
+	return size == 0 || (size < 0 && errno != EIO && errno != EBADMSG && errno != EMSGSIZE);
 }
 
 /* ---- from OpenSSL to the kernel ---- */
