@@ -249,8 +249,10 @@ static void a_key_is_not_used_for_ever(void **state)
 		for (unsigned sent = 0; sent < 50; sent++) {
 			char bytes[16];
 
-			assert_true(rig_send_all(party.plain, "text", 4));
-			assert_int_equal(SSL_read(party.tls, bytes, sizeof bytes), 4);
+			bool is_through = rig_send_all(party.plain, "text", 4) && SSL_read(party.tls, bytes, sizeof bytes) == 4;
+			if (!is_through && !rekeys)
+				break; /* the limit was seen already */
+			assert_true(is_through);
 		}
 		if (rekeys) {
 			/* The limit is looked at once a second; bytes go on under new keys. */
