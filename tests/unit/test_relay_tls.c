@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Parties whose TLS stays on at the relay, in userspace, and handed-off ones: what
- * they may not do and how their pairs end then. Bytes at speed are the contract's. */
+/* Parties whose TLS stays on at the relay, and handed-off ones: what they may not do
+ * and how their pairs end then, in userspace and, where the kernel can, in the kernel
+ * (guests run this too). Bytes at speed are the contract's. */
 #include "relay_rig.h"
 #include "tls_pair.h"
 
 #include "base/log.h"
+#include "relay/session.h"
 
 static const struct tls_suite *const suites[] = { &tls_suites[0], &tls_suites[3] };
 
@@ -59,6 +61,11 @@ static void close_party(struct party *party)
 	close(party->client);
 	close(party->plain);
 	rig_close(&party->rig);
+}
+
+static bool has_ktls(const struct rig *rig)
+{
+	return relay_probed(rig->relay)->planes[PLANE_KTLS_SPLICE];
 }
 
 static void expect_text(int fd, const char *text)
@@ -202,6 +209,12 @@ static void new_keys_of_the_party_are_followed(void **state)
 
 	(void)state;
 	open_party(&party, suites[0], NULL, 0);
+	if (has_ktls(&party.rig) && !relay_probed(party.rig.relay)->ktls_rekeys) {
+		assert_int_equal(SSL_key_update(party.tls, SSL_KEY_UPDATE_REQUESTED), 1);
+		assert_int_equal(SSL_write(party.tls, "there", 5), 5);
+		expect_end(&party, OUTCOME_KEY_UPDATE);
+		return close_party(&party);
+	}
 	for (unsigned i = 0; i < 5; i++) {
 		assert_int_equal(SSL_key_update(party.tls, SSL_KEY_UPDATE_REQUESTED), 1);
 		assert_int_equal(SSL_write(party.tls, "there", 5), 5);
@@ -210,6 +223,53 @@ static void new_keys_of_the_party_are_followed(void **state)
 		assert_int_equal(SSL_read(party.tls, bytes, sizeof bytes), 4);
 	}
 	close_party(&party);
+}
+
+static bool is_limit_passed(const struct pair_report *report)
+{
+	return report->directions[1].packets > 40;
+}
+
+static void a_key_is_not_used_for_ever(void **state)
+{
+	uint64_t before = session_records_most;
+	struct party party;
+	bool rekeys;
+
+	(void)state;
+	session_records_most = 20;
+	for (unsigned i = 0; i < 2; i++) {
+		open_party(&party, suites[i], NULL, 0);
+		if (!has_ktls(&party.rig)) {
+			close_party(&party);
+			session_records_most = before;
+			skip(); /* in userspace OpenSSL looks after it */
+		}
+		rekeys = i == 0 && relay_probed(party.rig.relay)->ktls_rekeys;
+		for (unsigned sent = 0; sent < 50; sent++) {
+			char bytes[16];
+
+			bool is_through = rig_send_all(party.plain, "text", 4) && SSL_read(party.tls, bytes, sizeof bytes) == 4;
+			if (!is_through && !rekeys)
+				break; /* the limit was seen already */
+			assert_true(is_through);
+		}
+		if (rekeys) {
+			/* The limit is looked at once a second; bytes go on under new keys. */
+			rig_wait_pair(&party.rig, party.id, is_limit_passed);
+			for (unsigned sent = 0; sent < 30; sent++) {
+				char bytes[16];
+
+				assert_true(rig_send_all(party.plain, "more", 4));
+				assert_int_equal(SSL_read(party.tls, bytes, sizeof bytes), 4);
+				poll(NULL, 0, 50);
+			}
+		} else {
+			expect_end(&party, OUTCOME_KEY_LIMIT);
+		}
+		close_party(&party);
+	}
+	session_records_most = before;
 }
 
 static void a_reset_stays_a_reset(void **state)
@@ -342,6 +402,7 @@ int main(void)
 		cmocka_unit_test(bytes_behind_close_notify_are_an_error),
 		cmocka_unit_test(a_fatal_alert_of_the_party_has_its_own_outcome),
 		cmocka_unit_test(new_keys_of_the_party_are_followed),
+		cmocka_unit_test(a_key_is_not_used_for_ever),
 		cmocka_unit_test(a_reset_stays_a_reset),
 		cmocka_unit_test(handed_off_parties_must_speak_tls),
 		cmocka_unit_test(a_gate_waits_for_the_first_bytes_of_a_handed_off_party),

@@ -51,7 +51,7 @@ make_base() { # OUT
 		install -m 755 "$build/bin/$binary" "$root/p2p/build/bin/"
 		files+=("$build/bin/$binary")
 	done
-	for binary in "$build"/tests/bin/*; do
+	for binary in "$build"/tests/bin/* "$build"/tests/unit/test_relay_tls; do
 		[ -f "$binary" ] && [ -x "$binary" ] || continue
 		install -m 755 "$binary" "$root/p2p/build/tests/bin/"
 		files+=("$binary")

@@ -48,6 +48,7 @@ def list_jobs(is_short):
     jobs = [
         Job("probe", 60, "guest/probe.sh"),
         Job("ktls", 60, "ktls_smoke"),
+        Job("tls-party", 90, "test_relay_tls"),
         Job("ping", 180, "tools/demo.sh"),
     ]
     for plane in PLANES:

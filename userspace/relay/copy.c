@@ -105,8 +105,8 @@ void copy_pump(struct side *side)
 		return;
 	}
 	if (side->ended) {
-		if (side->session && !session_is_silent(side))
-			return pair_end(pair, OUTCOME_TLS_BROKEN, "side %u: bytes after close_notify", side->number);
+		if (side->session && !session_check_silence(side))
+			return;
 		return side_wait_for(side, WAIT_NOTHING, 0);
 	}
 	for (unsigned round = 0; round < ROUNDS_PER_TURN; round++) {

@@ -97,7 +97,7 @@ static void on_ready(struct loop_watch *watch, uint32_t events)
 			loop_watch_remove(pair->worker->loop, &side->watch);
 			return pair->closing ? ends_wait_for_tails(pair) : (void)0;
 		}
-		return pair_fail(side, error ? error : ECONNRESET, "connection");
+		return session_fail(side, error ? error : ECONNRESET, "connection");
 	}
 	if (events & (EPOLLRDHUP | EPOLLHUP))
 		side->ending = true;

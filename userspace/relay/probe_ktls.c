@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #define SEQUENCE 5 /* arming begins in the middle of a session */
-#define LONG_BYTES 16000
+#define LONG_BYTES 16384 /* with its type, tag and header more than the page of 16 KB that a slot of a pipe may hold */
 #define ROOM (LONG_BYTES + KTLS_RECORD_OVERHEAD_MOST)
 
 static const char *const version_names[KTLS_VERSION_COUNT] = { "1.2", "1.3" };

@@ -331,11 +331,23 @@ bool session_is_through(struct side *side)
 	return true;
 }
 
-bool session_is_silent(const struct side *side)
+bool session_check_silence(struct side *side)
 {
 	char byte;
+	ssize_t size = recv(side->watch.fd, &byte, 1, MSG_DONTWAIT);
+	int error = errno;
 
-	return recv(side->watch.fd, &byte, 1, MSG_DONTWAIT) <= 0;
+	if (size == 0 || (size < 0 && (error == EAGAIN || error == EINTR)))
+		return true;
+	if (size > 0 || error == EIO) { /* EIO: a control record of the kernel's TLS */
+		pair_end(side_pair(side), OUTCOME_TLS_BROKEN, "side %u: bytes after close_notify", side->number);
+		return false;
+	}
+	/* The error has been taken here, so no event will tell of it. */
+	if (error != EBADMSG && error != EMSGSIZE && session_is_through(side))
+		return true;
+	session_fail(side, error, "after close_notify");
+	return false;
 }
 
 /* ---- from OpenSSL to the kernel ---- */

@@ -36,8 +36,9 @@ ssize_t session_receive(struct side *side, char *bytes, size_t size);
 ssize_t session_send(struct side *target, const char *bytes, size_t size);
 /* Sends close_notify, once. 0, -EAGAIN (try again later), or -errno as above. */
 int session_close(struct side *target);
-/* After close_notify was read: has something else come? */
-bool session_is_silent(const struct side *side);
+/* After close_notify was read: nothing else may come. False: something did, or the connection has failed, and
+ * the pair is over. */
+bool session_check_silence(struct side *side);
 /* Sends a KeyUpdate that is due. False: not now, or the pair is over. */
 bool session_update(struct side *target);
 /* The connection has an error: was all that mattered through before? A peer that has sent its close_notify

@@ -333,7 +333,7 @@ const char *pair_text(const struct pair *pair, char *text, size_t size)
 	snprintf(text, size,
 		 "pair %zu (ports %u %u): sent %" PRIu64 "/%" PRIu64 " received %" PRIu64 "/%" PRIu64 "%s%s error %d/%d eof %d/%d;"
 		 " relay: %s%s plane %s gates %s/%s bytes %" PRIu64 "/%" PRIu64 " redirected %" PRIu64 "/%" PRIu64
-		 " spilled %" PRIu64 "/%" PRIu64 " flight %" PRIu64 "/%" PRIu64 " credit %" PRIu64 "/%" PRIu64 "%s%s%s",
+		 " spilled %" PRIu64 "/%" PRIu64 " flight %" PRIu64 "/%" PRIu64 " credit %" PRIu64 "/%" PRIu64 " ended %d/%d%s%s%s",
 		 pair->number, a->port, b->port, a->sent, b->sent, b->received, a->received,
 		 a->wrong || b->wrong ? " WRONG BYTES " : "", a->wrong ? a->wrong_text : b->wrong ? b->wrong_text : "",
 		 a->error, b->error, a->eof_seen, b->eof_seen,
@@ -341,7 +341,7 @@ const char *pair_text(const struct pair *pair, char *text, size_t size)
 		 pair->is_ended ? outcome_word(pair->report.outcome) : "", plane_name(pair->report.plane),
 		 gates[d[0].gate & 3], gates[d[1].gate & 3], d[0].bytes, d[1].bytes, d[0].redirected_bytes, d[1].redirected_bytes,
 		 d[0].spilled_bytes, d[1].spilled_bytes, d[0].in_flight_bytes, d[1].in_flight_bytes, d[0].credit_bytes,
-		 d[1].credit_bytes, *pair->report.detail ? " (" : "", pair->report.detail, *pair->report.detail ? ")" : "");
+		 d[1].credit_bytes, d[0].ended, d[1].ended, *pair->report.detail ? " (" : "", pair->report.detail, *pair->report.detail ? ")" : "");
 	return text;
 }
 
