@@ -103,6 +103,12 @@ for part in "${parts[@]}"; do
 		if build unit WERROR=1 tests; then
 			build/tests/bin/relay_contract --plane all ${full:+--full} 2>&1 | tee "$logs/contract.log"
 			add_closing_line "$logs/contract.log" "${PIPESTATUS[0]}" "relay_contract"
+			section "relay contract, mixed transports"
+			mixes="--mix HP --mix HH --mix HU --mix PU --mix UP --mix UU"
+			chosen="--test half-close --test reset --test two-way --test early-fin --test short-streams"
+			[ -z "$full" ] || { mixes="--mix all" chosen=; }
+			build/tests/bin/relay_contract --small $mixes $chosen 2>&1 | tee "$logs/mixes.log"
+			add_closing_line "$logs/mixes.log" "${PIPESTATUS[0]}" "relay_contract with mixed transports"
 		fi
 		;;
 	vm)

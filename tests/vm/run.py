@@ -41,7 +41,8 @@ SHORT_CONTRACT = {
     "splice": ("token-with-data", "half-close", "reset", "two-way"),
     "copy": ("token-with-data", "half-close", "reset", "early-fin"),
 }
-SHORT_MIXES = ("half-close", "reset", "two-way", "early-fin")
+SHORT_MIXES = {"ktls-splice": ("KK", "KP"), "tls": ("UU", "KU")}
+SHORT_MIXED = ("half-close", "two-way")
 
 
 def list_jobs(is_short):
@@ -54,9 +55,9 @@ def list_jobs(is_short):
     for plane in PLANES:
         tests = "".join(f" --test {name}" for name in SHORT_CONTRACT[plane]) if is_short else ""
         jobs.append(Job(plane, 180 if is_short else 1200, f"relay_contract --small --plane {plane}{tests}"))
-    for name, mixes in MIXES.items():
+    for name, mixes in (SHORT_MIXES if is_short else MIXES).items():
         chosen = "".join(f" --mix {mix}" for mix in mixes)
-        tests = "".join(f" --test {test}" for test in SHORT_MIXES) if is_short else ""
+        tests = "".join(f" --test {test}" for test in SHORT_MIXED) if is_short else ""
         jobs.append(Job(name, 300 if is_short else 2400, f"relay_contract --small --patience 10{chosen}{tests}"))
     return jobs
 
