@@ -98,7 +98,6 @@ static void callee_comes_while_asked_then_requester(void **state)
 	desk->now_ms += 70;
 	assert_int_equal(arrive(desk, &held, &second, &match), ARRIVAL_MATCHED);
 	assert_ptr_equal(match.first, &first);
-	assert_true(match.first_is_surely_callee);
 	assert_int_equal(match.waited_ms, 70);
 	assert_int_equal(match.ticket.state, TICKET_MATCHED);
 	assert_string_equal(match.ticket.requester, "hd-1");
@@ -120,7 +119,6 @@ static void both_come_after_the_answer(void **state)
 	assert_int_equal(arrive(desk, &held, &first, &match), ARRIVAL_WAITS);
 	assert_int_equal(arrive(desk, &held, &second, &match), ARRIVAL_MATCHED);
 	assert_ptr_equal(match.first, &first);
-	assert_false(match.first_is_surely_callee);
 }
 
 static void both_come_before_the_answer(void **state)

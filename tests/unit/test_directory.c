@@ -294,6 +294,23 @@ static void tries_again_when_connections_are_closed(void **state)
 	assert_non_null(directory_entry(fixture->directory, "a"));
 }
 
+static void leaves_an_sd_alone_that_goes_on_closing(void **state)
+{
+	struct fixture *fixture = *state;
+	int fd = address_listen(fixture->address, false, 16);
+
+	assert_true(fd >= 0);
+	fixture->closer = evconnlistener_new(fixture->base, close_connection, fixture, LEV_OPT_CLOSE_ON_FREE, 0, fd);
+	create_directory(fixture);
+	run_until(fixture, &fixture->closed, 6);
+	assert_non_null(strstr(refresh(fixture), "our certificate was refused"));
+	/* It rests now: the answer is there at once, and nobody is asked. */
+	fixture->ready = 0;
+	directory_refresh(fixture->directory, note_ready, fixture);
+	assert_int_equal(fixture->ready, 1);
+	assert_int_equal(fixture->closed, 6);
+}
+
 static void a_question_fails_when_sd_stays_away(void **state)
 {
 	struct fixture *fixture = *state;
@@ -383,6 +400,7 @@ int main(void)
 		API_TEST(refreshes_in_the_background),
 		API_TEST(waits_for_an_sd_that_comes_late),
 		API_TEST(tries_again_when_connections_are_closed),
+		API_TEST(leaves_an_sd_alone_that_goes_on_closing),
 		API_TEST(a_question_fails_when_sd_stays_away),
 		API_TEST(what_does_not_verify_changes_nothing),
 		API_TEST(files_are_read_for_every_question),

@@ -17,11 +17,19 @@
 
 enum { FLAG_SOCKET = 's', FLAG_JSON = 'j', FLAG_HERE = 256 };
 
+static int command_version(const struct options *options, char **arguments)
+{
+	(void)options, (void)arguments;
+	puts(PROGRAM_VERSION);
+	return 0;
+}
+
 static const struct command commands[] = {
 	{"status", "", "the proxy at a glance: tickets, pairs, bytes, credit", 0, command_status},
 	{"pairs", "", "every live pair: both ends, plane and why, bytes, gates", 0, command_pairs},
 	{"pair", " ID", "everything about one pair", 1, command_pair},
 	{"tickets", "", "open tickets: who waits for whom, and for how long", 0, command_tickets},
+	{"version", "", "the version of p2pctl", 0, command_version},
 	{"probe", "", "what this kernel can do for the relay (works without a proxy)", 0, command_probe},
 };
 

@@ -10,8 +10,7 @@
 static void print_probe(const json_t *probe, bool is_ours)
 {
 	const json_t *items = json_object_get(probe, "items"), *planes = json_object_get(probe, "planes");
-	const char *name;
-	json_t *item, *is_usable;
+	json_t *item;
 	size_t index;
 
 	printf("%s\n", is_ours ? "Probed now, with the privileges of this command:"
@@ -19,8 +18,9 @@ static void print_probe(const json_t *probe, bool is_ours)
 	json_array_foreach((json_t *)items, index, item)
 		printf("  %-14s %-10s %s\n", text_of(item, "name"), text_of(item, "state"), text_of(item, "sentence"));
 	printf("Planes for pairs:");
-	json_object_foreach((json_t *)planes, name, is_usable)
-		printf("  %s %s", name, json_is_true(is_usable) ? "yes" : "no");
+	/* In an order of its own: that of members changes on the way. */
+	for (enum plane plane = 0; plane < PLANE_COUNT; plane++)
+		printf("  %s %s", plane_name(plane), json_is_true(json_object_get(planes, plane_name(plane))) ? "yes" : "no");
 	printf("\n");
 }
 

@@ -26,7 +26,6 @@ struct entry {
 	TAILQ_ENTRY(entry) link;
 	struct token_key key;
 	void *party;
-	bool came_while_asking;
 	unsigned seats; /* that the waiting party may have */
 	uint64_t arrived_ms;
 	struct ticket ticket;
@@ -336,7 +335,6 @@ enum arrival broker_arrive_for(struct broker *broker, const struct token_key *ke
 
 	pthread_mutex_lock(&shard->lock);
 	struct entry *entry = *shard_find(shard, key);
-	bool was_asking = entry && entry->ticket.state == TICKET_ASKING;
 	if (!entry || now_ms >= entry->ticket.deadline_ms)
 		goto out;
 	bool is_second = ticket_state_has_party(entry->ticket.state);
@@ -350,7 +348,6 @@ enum arrival broker_arrive_for(struct broker *broker, const struct token_key *ke
 	if (step.state != TICKET_MATCHED) {
 		entry->party = party;
 		entry->seats = seats;
-		entry->came_while_asking = was_asking;
 		entry->arrived_ms = now_ms;
 		arrival = ARRIVAL_WAITS;
 		goto out;
@@ -358,7 +355,6 @@ enum arrival broker_arrive_for(struct broker *broker, const struct token_key *ke
 	pthread_mutex_unlock(&shard->lock);
 
 	match->first = entry->party;
-	match->first_is_surely_callee = entry->came_while_asking || entry->seats == SEAT_CALLEE;
 	match->waited_ms = now_ms > entry->arrived_ms ? now_ms - entry->arrived_ms : 0;
 	atomic_fetch_add(&broker->matched, 1);
 	entry_retire(broker, entry);

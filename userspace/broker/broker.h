@@ -66,10 +66,6 @@ struct ticket_match {
 	struct ticket ticket;
 	void *first; /* waited; now the caller's */
 	bool first_is_callee; /* by its seat; if both could have either, by the protocol's order */
-	/* The first party came while the callee was being asked, when nobody else
-	 * could know the token. Otherwise it is the callee by the protocol's
-	 * order only. */
-	bool first_is_surely_callee;
 	uint64_t waited_ms;
 };
 

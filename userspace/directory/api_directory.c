@@ -25,6 +25,7 @@
 #define BACKOFF_FIRST_MS 100
 #define BACKOFF_MAX_MS 2000
 #define REFUSED_MAX_MS 30000     /* the same while we are refused */
+#define REFUSED_LOADED_MAX_MS 5000 /* and have something to keep fresh: rate limits pass soon */
 #define PATIENCE_MS 3000         /* how long a question waits for repetitions */
 #define RETRY_UNLOADED_MS 2000   /* after a failure that repeating did not cure, while nothing is loaded */
 #define ACTIVE_FOR_MS 300000     /* background refresh goes on for so long after the last question */
@@ -141,7 +142,7 @@ static void rest(struct api_directory *directory)
 /* No answer: try again, as long as somebody wants that. */
 static void handle_no_answer(struct api_directory *directory, bool refused, const char *why)
 {
-	uint64_t most_ms = refused ? REFUSED_MAX_MS : BACKOFF_MAX_MS;
+	unsigned most_ms = !refused ? BACKOFF_MAX_MS : directory->loaded ? REFUSED_LOADED_MAX_MS : REFUSED_MAX_MS;
 	_free_ char *awaited = NULL;
 
 	if (!refused && directory->refused)
@@ -162,7 +163,7 @@ static void handle_no_answer(struct api_directory *directory, bool refused, cons
 		arm(directory, directory->backoff_ms);
 		answer_waiters(directory, directory->reason, false);
 	}
-	directory->backoff_ms = 2 * directory->backoff_ms < most_ms ? (unsigned)(2 * directory->backoff_ms) : (unsigned)most_ms;
+	directory->backoff_ms = 2 * directory->backoff_ms < most_ms ? 2 * directory->backoff_ms : most_ms;
 }
 
 static void handle_records(struct api_directory *directory, const json_t *list)

@@ -51,6 +51,8 @@ static void tell_held_back(const struct http_server *server, uint64_t held_back)
 }
 
 static void tell(struct http_server *server, enum log_level level, const char *format, va_list arguments)
+	__attribute__((format(printf, 3, 0)));
+static void tell(struct http_server *server, enum log_level level, const char *format, va_list arguments)
 {
 	_free_ char *text = NULL;
 	uint64_t held_back;

@@ -231,10 +231,8 @@ static int set_group(const char *path, const char *group)
 		return 0;
 	errno = 0;
 	found = getgrnam(group);
-	if (!found) {
-		log_error("control: there is no group %s", group);
-		return errno ? -errno : -EINVAL;
-	}
+	if (!found)
+		return errno && errno != ENOENT && errno != ESRCH ? -errno : -EINVAL; /* told by the caller */
 	return chown(path, (uid_t)-1, found->gr_gid) ? -errno : 0;
 }
 
@@ -334,8 +332,11 @@ int control_server_start(struct event_base *base, const struct control_settings 
 	*result = server;
 	return 0;
 failed:
-	log_error("control: cannot listen on %s: %s", settings->path,
-		  error == -EADDRINUSE ? "another process listens there" : strerror(-error));
+	if (error == -EINVAL && settings->group)
+		log_error("control: cannot listen on %s: there is no group %s", settings->path, settings->group);
+	else
+		log_error("control: cannot listen on %s: %s", settings->path,
+			  error == -EADDRINUSE ? "another process listens there" : strerror(-error));
 	if (fd >= 0)
 		close(fd);
 	control_server_free(server);

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #define NOT_FOUND 404
+#define MUCH 100 /* members of a list */
 
 /* Resident memory of this process in bytes; 0: unknown. */
 static uint64_t resident_bytes(void)
@@ -109,6 +110,7 @@ static void pairs(struct control *control, struct jsonrpc_call *call)
 	json_t *list = json_array();
 
 	relay_visit_pairs(control->relay, add_pair, list);
+	control->has_said_much |= json_array_size(list) > MUCH;
 	answer(call, json_pack("{s:o}", "pairs", sorted_by_id(list)));
 }
 
@@ -146,6 +148,7 @@ static void tickets(struct control *control, struct jsonrpc_call *call)
 	struct ticket_list open = {json_array(), clock_now_ms()};
 
 	broker_visit_tickets(control->broker, add_ticket, &open);
+	control->has_said_much |= json_array_size(open.list) > MUCH;
 	answer(call, json_pack("{s:o}", "tickets", sorted_by_id(open.list)));
 }
 

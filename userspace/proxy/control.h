@@ -20,6 +20,7 @@ struct control {
 	struct broker *broker;
 	struct endpoint *endpoint_listener;
 	struct refusals *refusals;
+	bool has_said_much; /* a long answer has left free heap behind */
 };
 
 /* A jsonrpc_handler. */

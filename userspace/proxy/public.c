@@ -26,6 +26,7 @@
 #include <errno.h>
 #include <malloc.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -187,10 +188,8 @@ static void start_control(struct public_proxy *proxy, const struct control_setti
 					  .tls_endpoint = proxy->tls ? proxy->settings->relay_tls_endpoint : NULL,
 					  .started_ms = clock_now_ms(), .relay = proxy->relay, .broker = proxy->broker,
 					  .endpoint_listener = proxy->endpoint, .refusals = proxy->refusals};
-	int error = control_server_start(proxy->base, settings, control_handle, &proxy->control, &proxy->control_server);
-	if (error) /* nobody can look, but the service is worth more */
-		log_error("no control socket at %s (%s): p2pctl cannot look into this proxy", settings->path,
-			  strerror(-error));
+	/* If it fails, which it has told, nobody can look; but the service is worth more. */
+	control_server_start(proxy->base, settings, control_handle, &proxy->control, &proxy->control_server);
 }
 
 /* What can wait: telling of lines that were held back, and giving memory back
@@ -203,6 +202,9 @@ static void do_chores(evutil_socket_t fd, short events, void *context)
 
 	(void)fd, (void)events;
 	refusals_flush(proxy->refusals);
+	if (proxy->control.has_said_much)
+		malloc_trim(0);
+	proxy->control.has_said_much = false;
 	broker_totals(proxy->broker, &tickets);
 	relay_totals(proxy->relay, &pairs);
 	uint64_t work = tickets.issued + pairs.pairs_joined + pairs.packets + pairs.bytes;
@@ -295,6 +297,47 @@ static int start(struct public_proxy *proxy, const struct proxy_settings *settin
 	return error;
 }
 
+static bool names_localhost(const char *address)
+{
+	return strncmp(address, "localhost:", 10) == 0 || strncmp(address, "127.", 4) == 0 ||
+	       strncmp(address, "[::1]:", 6) == 0;
+}
+
+static void tell_planes(const struct proxy_settings *settings, const struct probe_report *probe)
+{
+	static const enum plane best_first[] = {PLANE_SOCKMAP, PLANE_KTLS_SPLICE, PLANE_SPLICE, PLANE_COPY};
+	char text[128] = "";
+
+	for (size_t i = 0; i < sizeof best_first / sizeof *best_first; i++) {
+		size_t length = strlen(text);
+		if (probe->planes[best_first[i]])
+			snprintf(text + length, sizeof text - length, "%s%s", length > 0 ? ", " : "",
+				 plane_name(best_first[i]));
+	}
+	log_info("planes for pairs, best first: %s", *text ? text : "copy, as nothing else can move bytes");
+	if (!probe->planes[PLANE_SOCKMAP] && settings->relay.planes & PLANE_MASK_SOCKMAP)
+		log_warning("pairs cannot use sockmap: the daemon works for every byte; the probe's lines say why");
+}
+
+/* What somebody who starts the proxy should know. */
+static void tell_start(const struct public_proxy *proxy, const struct proxy_settings *settings)
+{
+	const struct public_proxy_settings *public = proxy->settings;
+
+	tell_planes(settings, relay_probed(proxy->relay));
+	if (names_localhost(public->internal_endpoint) && !names_localhost(public->internal_bind_address))
+		log_warning("peers are told to dial internal_endpoint %s, which is their own machine", public->internal_endpoint);
+	log_info("public.datastore is kept for TLS passthrough, which will store its records there: this version does not open it");
+	log_info("TLS passthrough is not in this version: %s is not bound", public->tls_bind_address);
+	if (settings->metrics)
+		log_info("metrics are not in this version: %s is not bound", settings->metrics->bind_address);
+	log_info("public proxy %s: parties are joined on %s (peers are told %s), %u workers", public->name,
+		 endpoint_address(proxy->endpoint), public->internal_endpoint, relay_worker_count(proxy->relay));
+	if (proxy->tls)
+		log_info("parties that come over TLS are identified and joined on %s (peers are told %s)",
+			 endpoint_tls_address(proxy->endpoint), public->relay_tls_endpoint);
+}
+
 /* Frees what there is. After a start that failed, nothing was stopped yet. */
 static void release(struct public_proxy *proxy, bool was_stopped)
 {
@@ -360,15 +403,7 @@ int public_proxy_run(const struct proxy_settings *settings)
 	if (error) {
 		log_fatal("the proxy cannot run: %s", strerror(-error));
 	} else {
-		log_info("TLS passthrough is not in this version: %s is not bound", proxy.settings->tls_bind_address);
-		if (settings->metrics)
-			log_info("metrics are not in this version: %s is not bound", settings->metrics->bind_address);
-		log_info("public proxy %s: parties are joined on %s (peers are told %s), %u workers", proxy.settings->name,
-			 endpoint_address(proxy.endpoint), proxy.settings->internal_endpoint,
-			 relay_worker_count(proxy.relay));
-		if (proxy.tls)
-			log_info("parties that come over TLS are identified and joined on %s (peers are told %s)",
-				 endpoint_tls_address(proxy.endpoint), proxy.settings->relay_tls_endpoint);
+		tell_start(&proxy, settings);
 		residency_trim();
 		event_base_dispatch(proxy.base);
 	}

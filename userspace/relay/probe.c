@@ -212,8 +212,10 @@ static bool try_sockmap(struct probe_report *report)
 	int error = gate_object_open(&gate_image_product, 2, 1, &object, reason, sizeof reason);
 
 	if (error) {
-		probe_add(report, "bpf", PROBE_NO, "the kernel program was refused at %s", reason);
-		probe_add(report, "sockmap", PROBE_NO, "needs the kernel program (%s)", reason);
+		const char *needs = error == -EPERM || error == -EACCES ? "; needs CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON" : "";
+
+		probe_add(report, "bpf", PROBE_NO, "the kernel program was refused at %s%s", reason, needs);
+		probe_add(report, "sockmap", PROBE_NO, "needs the kernel program (%s%s)", reason, needs);
 		return false;
 	}
 	probe_add(report, "bpf", PROBE_YES, "the kernel program was loaded and attached to a socket map");

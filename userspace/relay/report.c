@@ -131,11 +131,17 @@ static void fill_direction(const struct pair *pair, unsigned number, struct dire
 	}
 	report->gate = !side->mapped ? GATE_STATE_NONE : word & GATE_BROKEN ? GATE_STATE_BROKEN
 		     : word & GATE_CLOSED ? GATE_STATE_CLOSED : GATE_STATE_OPEN;
-	if (!pair->over && !side->ended) {
-		int64_t flight = gate_in_flight(side, pair->sides[!number].watch.fd);
+}
 
-		report->in_flight_bytes = flight > 0 ? (uint64_t)flight : 0;
-	}
+/* Asks TCP, which the rest does not. */
+static uint64_t in_flight(const struct pair *pair, unsigned number)
+{
+	const struct side *side = &pair->sides[number];
+	int64_t flight = 0;
+
+	if (side->gate && !pair->over && !side->ended)
+		flight = gate_in_flight(side, pair->sides[!number].watch.fd);
+	return flight > 0 ? (uint64_t)flight : 0;
 }
 
 void report_fill(struct pair *pair, struct pair_report *report)
@@ -157,6 +163,7 @@ void report_fill(struct pair *pair, struct pair_report *report)
 		report->parties[i].asked = pair->asked[i];
 		snprintf(report->parties[i].operator_name, RELAY_NAME_SIZE, "%s", pair->operator_names[i]);
 		fill_direction(pair, i, &report->directions[i]);
+		report->directions[i].in_flight_bytes = in_flight(pair, i);
 	}
 }
 

@@ -50,6 +50,7 @@ struct reverse_peer {
  * stop: then the answer finds nobody. */
 struct reverse_delivery {
 	struct reverse_delivery *next, **at;
+	struct grpc_server_channel *own;
 	struct delivery *delivery; /* NULL: was ended, and this is in no list */
 };
 
@@ -201,14 +202,18 @@ static struct delivery *reverse_delivery_detach(struct reverse_delivery *sent)
 static void reverse_answered(const struct hyper_response *response, const char *failure, void *context)
 {
 	struct reverse_delivery *sent = context;
+	struct grpc_server_channel *own = sent->own;
 	struct delivery *delivery = sent->delivery ? reverse_delivery_detach(sent) : NULL;
 	free(sent);
 	if (!delivery)
 		return;
-	if (response)
-		delivery_respond_remote(delivery, response);
-	else
+	if (!response) {
 		delivery_fail(delivery, failure ? failure : "the reverse stream ended");
+		return;
+	}
+	/* The next request in the queue goes out after this: not to whom the directory has dropped meanwhile. */
+	reverse_find(own, delivery->address->operator_name);
+	delivery_respond_remote(delivery, response);
 }
 
 static void server_deliver(struct channel *channel, struct delivery *delivery)
@@ -228,7 +233,7 @@ static void server_deliver(struct channel *channel, struct delivery *delivery)
 		delivery_fail(delivery, strerror(-error));
 		return;
 	}
-	*sent = (struct reverse_delivery){ own->deliveries, &own->deliveries, delivery };
+	*sent = (struct reverse_delivery){ own->deliveries, &own->deliveries, own, delivery };
 	if (sent->next)
 		sent->next->at = &sent->next;
 	own->deliveries = sent;

@@ -1,13 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """How relayed connections between our own programs end: in order, so that the
 proxy's log says `happy`, not `reset-by-party`."""
-import concurrent.futures
 import re
-import signal
 
 import pytest
 
-from stack import ALL, PROXY_HYPER_PORT, Stack, wait_until
+from stack import ALL, Stack, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -53,26 +51,3 @@ def test_a_stopped_server_ends_its_connections_happily(short_idle, name):
     expect_happy_end(short_idle, lambda: short_idle.stop(name))
     short_idle.start(name)
     short_idle.wait_for_ping()
-
-
-def test_a_stop_with_a_request_under_way_over_a_reverse_stream(made_certificates, tmp_path):
-    """hd-2 is frozen while it has a request; the hyper that sent it still stops in order."""
-    stack = Stack(tmp_path, made_certificates)
-    stack.start("sd", "proxy-hyper", "hd-2")
-    try:
-        stack.setup_directory()
-        # hd-2 permits nothing to the proxy's operator, and says so.
-        wait_until(lambda: stack.ping(port=PROXY_HYPER_PORT).get("error", {}).get("code") == 403, 30, "an answer of hd-2")
-        stack.processes["hd-2"].send_signal(signal.SIGSTOP)
-        with concurrent.futures.ThreadPoolExecutor(1) as pool:
-            answer = pool.submit(stack.rpc, PROXY_HYPER_PORT, "hd-2._ping")
-            for _ in range(3):  # it has arrived when later ones have been answered
-                assert "result" in stack.rpc(PROXY_HYPER_PORT, "public-proxy-1.ga._ping")
-            stack.stop("proxy-hyper")
-            assert "the server is stopping" in answer.result(30)["error"]["message"]
-        stack.processes["hd-2"].send_signal(signal.SIGCONT)
-        stack.check_alive()
-    finally:
-        if "hd-2" in stack.processes:
-            stack.processes["hd-2"].send_signal(signal.SIGCONT)
-        stack.stop(kill=True)
