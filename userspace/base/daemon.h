@@ -5,7 +5,7 @@
 #include <event2/event.h>
 #include <stdbool.h>
 
-/* Raises RLIMIT_NOFILE to the hard limit and ignores SIGPIPE. */
+/* Raises RLIMIT_NOFILE to the hard limit, ignores SIGPIPE and SIGHUP. */
 void daemon_prepare_process(void);
 
 /* On the first SIGINT or SIGTERM calls `stop`; a second one ends the process
