@@ -204,12 +204,16 @@ int endpoint_start(const struct endpoint_options *options, struct endpoint **res
 	if (!endpoint)
 		return -ENOMEM;
 	endpoint->options = *options;
-	endpoint->reading_max = reading_limit();
+	endpoint->tokenless_max = reading_limit();
 	/* Half at most: handshakes alone must not shut the plain endpoint's door. */
-	unsigned half = endpoint->reading_max / 2;
+	unsigned half = endpoint->tokenless_max / 2;
 	endpoint->shaking_max = (half < SHAKING_MAX ? half : SHAKING_MAX) / count;
 	if (endpoint->shaking_max < SHAKING_MIN)
 		endpoint->shaking_max = SHAKING_MIN;
+	unsigned shaking = options->tls_bind_address ? endpoint->shaking_max * count : 0;
+	endpoint->reading_max = (shaking < half ? endpoint->tokenless_max - shaking : half) / count;
+	if (endpoint->reading_max == 0)
+		endpoint->reading_max = 1;
 	endpoint->worker_count = endpoint->workers_listening = count;
 	for (unsigned i = 0; i < count; i++)
 		prepare_worker(endpoint, i);

@@ -32,12 +32,19 @@ static void count_guests(struct endpoint *endpoint, int change)
 	pthread_mutex_unlock(&endpoint->lock);
 }
 
+static void stop_reading(struct guest *guest)
+{
+	if (guest->state != GUEST_READS)
+		return;
+	TAILQ_REMOVE(&guest->worker->reading, guest, reading);
+	guest->worker->reading_count--;
+}
+
 void guest_set_state(struct guest *guest, enum guest_state state)
 {
 	struct endpoint *endpoint = guest->worker->endpoint;
 
-	if (guest->state == GUEST_READS)
-		TAILQ_REMOVE(&guest->worker->reading, guest, reading);
+	stop_reading(guest);
 	atomic_fetch_add(&endpoint->in_state[state], 1);
 	atomic_fetch_sub(&endpoint->in_state[guest->state], 1);
 	guest->state = state;
@@ -48,8 +55,10 @@ void guest_attach(struct guest *guest, struct worker *worker, enum guest_state s
 	guest->worker = worker;
 	guest->state = state;
 	LIST_INSERT_HEAD(&worker->guests, guest, link);
-	if (state == GUEST_READS)
+	if (state == GUEST_READS) {
 		TAILQ_INSERT_TAIL(&worker->reading, guest, reading);
+		worker->reading_count++;
+	}
 	atomic_fetch_add(&worker->endpoint->in_state[state], 1);
 }
 
@@ -60,8 +69,7 @@ void guest_detach(struct guest *guest)
 	loop_watch_remove(guest->worker->loop, &guest->watch);
 	loop_timer_cancel(guest->worker->loop, &guest->timer);
 	LIST_REMOVE(guest, link);
-	if (guest->state == GUEST_READS)
-		TAILQ_REMOVE(&guest->worker->reading, guest, reading);
+	stop_reading(guest);
 	atomic_fetch_sub(&guest->worker->endpoint->in_state[guest->state], 1);
 }
 
@@ -232,7 +240,7 @@ static bool is_full(struct endpoint *endpoint)
 {
 	return atomic_load(&endpoint->in_state[GUEST_READS]) + atomic_load(&endpoint->in_state[GUEST_SHAKES]) +
 		       atomic_load(&endpoint->in_state[GUEST_IDENTIFIES]) >=
-	       endpoint->reading_max;
+	       endpoint->tokenless_max;
 }
 
 /* Too many half-open handshakes, or connections without a token: the oldest one of
@@ -245,7 +253,7 @@ static void make_room(struct worker *worker, bool is_tls)
 
 	if (is_tls && oldest && worker->shaking_count >= worker->endpoint->shaking_max)
 		guest_refuse(oldest->guest, OUTCOME_NO_RESOURCES, "too many half-open handshakes");
-	if (!is_full(worker->endpoint))
+	if (!is_full(worker->endpoint) && (is_tls || worker->reading_count < worker->endpoint->reading_max))
 		return;
 	oldest = TAILQ_FIRST(&worker->shaking);
 	if (reader)

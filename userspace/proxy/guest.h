@@ -85,7 +85,7 @@ struct worker {
 	struct guest_list guests;
 	struct reading_list reading;
 	struct tls_guest_list shaking;
-	unsigned shaking_count, leaving_count;
+	unsigned reading_count, shaking_count, leaving_count;
 	uint64_t round_ns; /* of the loop; and the handshake steps in it */
 	unsigned round_steps;
 	bool is_stopped;
@@ -94,7 +94,8 @@ struct worker {
 struct endpoint {
 	struct endpoint_options options;
 	char address[ADDRESS_TEXT_SIZE], tls_address[ADDRESS_TEXT_SIZE];
-	unsigned reading_max, shaking_max; /* of all; of a worker */
+	unsigned tokenless_max; /* of all: READS, SHAKES and IDENTIFIES */
+	unsigned reading_max, shaking_max; /* of a worker, so that none goes without */
 	atomic_uint_fast64_t accepted, tls_accepted;
 	atomic_uint in_state[GUEST_STATES];
 	pthread_mutex_t lock; /* of what endpoint_stop() waits for */
