@@ -120,7 +120,7 @@ for part in "${parts[@]}"; do
 		;;
 	fuzz)
 		section "fuzz targets"
-		make --no-print-directory -j"$(nproc)" fuzz FUZZ_SECONDS="${FUZZ_SECONDS:-$([ -n "$full" ] && echo 300 || echo 3)}" \
+		make --no-print-directory -j"$(nproc)" fuzz FUZZ_SECONDS="${FUZZ_SECONDS:-$([ -n "$full" ] && echo 60 || echo 2)}" \
 			>"$logs/fuzz.log" 2>&1
 		status=$?
 		grep -E '^  fuzz_|failed' "$logs/fuzz.log"
