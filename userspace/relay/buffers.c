@@ -18,7 +18,7 @@
 #include <sys/socket.h>
 
 #define RECEIVE_LOOK_BYTES (128u << 10)
-#define PLAIN_SEND_FIRST_BYTES (256u << 10)
+#define PLAIN_SEND_FIRST_BYTES (64u << 10)
 #define PLAIN_UNLOCK_AFTER_BYTES (1ull << 20)
 /* Of SO_BUF_LOCK: a locked buffer is not tuned by the kernel. */
 #define LOCK_SEND 1
