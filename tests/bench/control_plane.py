@@ -20,7 +20,8 @@ WARM_CALLS = int(os.environ.get("BENCH_WARM_CALLS", 60))
 COLD_CALLS = int(os.environ.get("BENCH_COLD_CALLS", 9))
 CALLER_ROUNDS = int(os.environ.get("BENCH_CALLER_ROUNDS", 3))
 CALLER_SECONDS = 3
-KEPT_PORTS = (stack_module.INTERNAL_PORT, stack_module.PROXY_PORT, stack_module.PROXY_HYPER_PORT)
+KEPT_PORTS = (stack_module.INTERNAL_PORT, stack_module.PROXY_PORT, stack_module.PROXY_HYPER_PORT,
+              stack_module.RELAY_TLS_PORT)
 QUERY = '{"method": "hd-2._ping", "id": "1", "params": {}, "jsonrpc": "2.0"}'
 
 

@@ -14,7 +14,7 @@ import urllib.request
 TOP = pathlib.Path(__file__).resolve().parents[3]
 BIN = pathlib.Path(os.environ.get("P2P_BIN", TOP / "build" / "bin"))
 HD1_PORT, HD2_PORT, PROXY_HYPER_PORT, PROXY_PORT, SD_PORT = 5555, 3334, 5544, 6655, 3322
-INTERNAL_PORT, PROXY_GRPC_PORT, HD2_GRPC_PORT = 9999, 5556, 8889
+INTERNAL_PORT, PROXY_GRPC_PORT, HD2_GRPC_PORT, RELAY_TLS_PORT = 9999, 5556, 8889, 9998
 
 COMMANDS = {
     "sd": ("SD_SETTINGS", "sd-1", ["sd", "run"]),
