@@ -194,6 +194,9 @@ int gate_verdict(struct __sk_buff *skb)
 	if (gate_knobs.lose_packet_every &&
 	    __sync_add_and_fetch(&gate_packets, 1) % gate_knobs.lose_packet_every == 0)
 		return SK_DROP;
+	if (gate_knobs.break_packet_every &&
+	    __sync_add_and_fetch(&gate_packets, 1) % gate_knobs.break_packet_every == 0)
+		return break_direction(direction, index);
 #endif
 
 	word = *(volatile __u64 *)&direction->gate;

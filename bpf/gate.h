@@ -52,5 +52,6 @@ struct gate_record { /* in a worker's ring */
 struct gate_faults {
 	unsigned int lose_record_every; /* this many-th announcement is not made */
 	unsigned int lose_packet_every; /* this many-th packet is dropped and not counted */
+	unsigned int break_packet_every; /* this many-th packet cannot be placed */
 	unsigned int no_trim;           /* only the first packet of a direction is trimmed */
 };
