@@ -72,6 +72,7 @@ static char *settings_text(const struct host_settings *settings)
 		{ "lose_record_every", settings->lose_record_every },
 		{ "late_record_every", settings->late_record_every },
 		{ "lose_packet_every", settings->lose_packet_every },
+		{ "break_packet_every", settings->break_packet_every },
 		{ "no_trim", settings->no_trim },
 		{ "lobby", settings->lobby },
 		{ "both_families", settings->both_families },

@@ -18,7 +18,7 @@ struct host_settings {
 	unsigned accept_timeout_ms, token_timeout_ms, stall_limit_ms;
 	bool both_families; /* listens on IPv6 too */
 	/* faults of the test build */
-	unsigned lose_record_every, lose_packet_every, late_record_every;
+	unsigned lose_record_every, lose_packet_every, break_packet_every, late_record_every;
 	bool no_trim;
 	bool lobby; /* the way in for parties of every transport */
 };

@@ -9,7 +9,6 @@
  *   {"do":"pairs"}              {"pairs":[…]}                                  live pairs
  *   {"do":"ended"}              {"ended":[…]}                                  ended since the last call
  *   {"do":"totals"}             {…, "refused":[by outcome], "reading":N, "waiting":N}
- *   {"do":"break"}              {}         every direction breaks, without an announcement
  *   {"do":"stop"}               {}         then relay_stop() and the process ends
  *
  * The main thread does the control; the relay's workers do everything else. The list
@@ -22,7 +21,6 @@
 #include "base/encoding.h"
 #include "base/log.h"
 #include "relay/faults.h"
-#include "relay/worker.h"
 
 #include <jansson.h>
 #include <poll.h>
@@ -101,17 +99,6 @@ static json_t *answer_totals(struct host *host)
 	return answer;
 }
 
-/* As the program does when it meets a packet that it cannot place, but tells nobody. */
-static json_t *answer_break(struct host *host)
-{
-	const struct gate_object *object = host->relay->object;
-
-	for (uint32_t index = 0; object && index < object->slots; index++)
-		if (object->directions[index].credit)
-			__atomic_fetch_or(&object->directions[index].gate, GATE_BROKEN | GATE_CLOSED, __ATOMIC_ACQ_REL);
-	return json_object();
-}
-
 static json_t *host_answer(struct host *host, const json_t *command)
 {
 	const char *what = json_string_value(json_object_get(command, "do"));
@@ -134,8 +121,6 @@ static json_t *host_answer(struct host *host, const json_t *command)
 	}
 	if (!strcmp(what, "totals"))
 		return answer_totals(host);
-	if (!strcmp(what, "break"))
-		return answer_break(host);
 	if (!strcmp(what, "stop"))
 		return json_object();
 	return json_pack("{s:s}", "error", "unknown command");
@@ -196,12 +181,15 @@ static void host_set_faults(const json_t *settings)
 		.kernel = {
 			.lose_record_every = setting(settings, "lose_record_every", 0),
 			.lose_packet_every = setting(settings, "lose_packet_every", 0),
+			.break_packet_every = setting(settings, "break_packet_every", 0),
 			.no_trim = setting(settings, "no_trim", 0),
 		},
 		.late_record_every = setting(settings, "late_record_every", 0),
 	};
 
-	if (faults.kernel.lose_record_every || faults.kernel.lose_packet_every || faults.kernel.no_trim || faults.late_record_every)
+	const struct gate_faults *kernel = &faults.kernel;
+	if (kernel->lose_record_every || kernel->lose_packet_every || kernel->break_packet_every || kernel->no_trim ||
+	    faults.late_record_every)
 		relay_set_faults(&faults);
 }
 
