@@ -52,7 +52,7 @@ struct test {
 
 	bool expects_unhappy; /* ends other than happy are part of the test */
 	bool expects_wrong_books;
-	char failure[600], skipped[200], figures[600];
+	char failure[600], skipped[400], figures[600];
 };
 
 /* Remembers the first failure. Returns false, for callers that return it. */
@@ -76,7 +76,7 @@ uint64_t test_size(const struct test *test, uint64_t size, uint64_t least);
 bool test_keeps_tls(const struct test *test);
 
 /* Starts the host for the test's plane (settings->planes is filled in). False: failed, or skipped
- * because this kernel does not have the plane. */
+ * because this machine cannot have the plane; one that it must have is a failure. */
 bool test_start_host(struct test *test, struct host_settings *settings);
 
 /* Runs the engine until the condition holds; fails with "`what` did not come …" and the state

@@ -137,8 +137,11 @@ bool host_start(struct host *host, const struct host_settings *settings)
 	host->port = (uint16_t)json_integer_value(json_object_get(hello, "port"));
 	for (size_t at = 0; at < 2; at++)
 		host->lobby_ports[at] = (uint16_t)json_integer_value(json_array_get(json_object_get(hello, "lobby"), at));
-	for (size_t plane = 0; plane < PLANE_COUNT; plane++)
+	for (size_t plane = 0; plane < PLANE_COUNT; plane++) {
+		const char *reason = json_string_value(json_array_get(json_object_get(hello, "reasons"), plane));
 		host->planes[plane] = json_is_true(json_array_get(json_object_get(hello, "planes"), plane));
+		snprintf(host->plane_reasons[plane], sizeof host->plane_reasons[plane], "%s", reason ? reason : "");
+	}
 	json_decref(hello);
 	return true;
 }

@@ -28,7 +28,8 @@ struct host {
 	FILE *in, *out;
 	uint16_t port;
 	uint16_t lobby_ports[2]; /* plain, TLS */
-	bool planes[PLANE_COUNT];
+	bool planes[PLANE_COUNT]; /* as probed */
+	char plane_reasons[PLANE_COUNT][PROBE_TEXT_SIZE];
 	json_t *tokens; /* issued, not yet used */
 	size_t tokens_used;
 	uint64_t tokens_until_ns; /* older ones may have expired */

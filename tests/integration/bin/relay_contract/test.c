@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The common parts of all tests: results, the host for a plane, waiting with a
  * deadline. */
+#include "kernel.h"
 #include "pair.h"
 
 #include "base/instant.h"
@@ -61,6 +62,18 @@ bool test_keeps_tls(const struct test *test)
 	return strchr(test->kinds, KIND_KTLS) || strchr(test->kinds, KIND_USERSPACE_TLS);
 }
 
+/* The probe says no. Only a machine that cannot have the plane may leave the test out. */
+static bool test_lacks_plane(struct test *test)
+{
+	const char *probed = test->host.plane_reasons[test->plane];
+	char lack[100] = "";
+
+	if (test->plane != PLANE_SOCKMAP || kernel_owes_sockmap(lack, sizeof lack))
+		return test_fail(test, "the probe refuses a plane that this kernel and user must have: %s", probed);
+	test_skip(test, "%s; the probe: %s", lack, probed);
+	return false;
+}
+
 bool test_start_host(struct test *test, struct host_settings *settings)
 {
 	static const unsigned masks[PLANE_COUNT] = {
@@ -80,11 +93,7 @@ bool test_start_host(struct test *test, struct host_settings *settings)
 		test_skip(test, "this kernel does not do kTLS, or its module is not loaded");
 		return false;
 	}
-	if (!test->host.planes[test->plane]) {
-		test_skip(test, "this kernel, or the rights of this user, do not allow the plane");
-		return false;
-	}
-	return true;
+	return test->host.planes[test->plane] || test_lacks_plane(test);
 }
 
 bool test_poll_is_due(struct test *test, unsigned interval_ms)

@@ -193,6 +193,14 @@ static void host_set_faults(const json_t *settings)
 		relay_set_faults(&faults);
 }
 
+static const char *probed_sentence(const struct probe_report *probed, const char *name)
+{
+	for (unsigned at = 0; at < probed->count; at++)
+		if (!strcmp(probed->items[at].name, name))
+			return probed->items[at].sentence;
+	return "";
+}
+
 int main(int argc, char **argv)
 {
 	struct host host = { .lock = PTHREAD_MUTEX_INITIALIZER, .ended = json_array() };
@@ -241,16 +249,18 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	const struct probe_report *probed = relay_probed(host.relay);
-	json_t *planes = json_array();
-	for (int plane = 0; plane < PLANE_COUNT; plane++)
+	json_t *planes = json_array(), *reasons = json_array();
+	for (int plane = 0; plane < PLANE_COUNT; plane++) {
 		json_array_append_new(planes, json_boolean(probed->planes[plane]));
+		json_array_append_new(reasons, json_string(probed_sentence(probed, plane_name((enum plane)plane))));
+	}
 	uint16_t lobby_ports[2] = { 0, 0 };
 	if (setting(settings, "lobby", 0) && (error = lobby_open(host.relay, &host.lobby, &lobby_ports[0], &lobby_ports[1]))) {
 		host_say(&host, json_pack("{s:s}", "error", strerror(-error)));
 		return 1;
 	}
-	host_say(&host, json_pack("{s:i, s:[i, i], s:o}", "port", (int)port, "lobby", (int)lobby_ports[0], (int)lobby_ports[1],
-				  "planes", planes));
+	host_say(&host, json_pack("{s:i, s:[i, i], s:o, s:o}", "port", (int)port, "lobby", (int)lobby_ports[0],
+				  (int)lobby_ports[1], "planes", planes, "reasons", reasons));
 	host_serve(&host);
 	if (host.lobby)
 		lobby_close(host.lobby);
