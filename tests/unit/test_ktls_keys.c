@@ -169,9 +169,46 @@ static void secrets_that_nobody_takes_go_with_the_session(void **state)
 	close(fds[1]);
 }
 
+static void control_records_say_what_they_must(void **state)
+{
+	static const struct {
+		uint8_t type, size, bytes[6];
+		enum ktls_control in_1_3, in_1_2;
+		uint8_t detail;
+	} records[] = {
+		{ TLS_RECORD_ALERT, 2, { 1, 0 }, KTLS_CONTROL_CLOSE, KTLS_CONTROL_CLOSE, 0 },
+		{ TLS_RECORD_ALERT, 2, { 2, 0 }, KTLS_CONTROL_CLOSE, KTLS_CONTROL_CLOSE, 0 },
+		{ TLS_RECORD_ALERT, 2, { 1, 90 }, KTLS_CONTROL_NOTHING, KTLS_CONTROL_NOTHING, 90 },
+		{ TLS_RECORD_ALERT, 2, { 1, 100 }, KTLS_CONTROL_NOTHING, KTLS_CONTROL_NOTHING, 100 },
+		{ TLS_RECORD_ALERT, 2, { 2, 20 }, KTLS_CONTROL_ALERT, KTLS_CONTROL_ALERT, 20 },
+		{ TLS_RECORD_ALERT, 1, { 1 }, KTLS_CONTROL_WRONG, KTLS_CONTROL_WRONG, 0 },
+		{ TLS_RECORD_ALERT, 4, { 1, 0, 1, 0 }, KTLS_CONTROL_WRONG, KTLS_CONTROL_WRONG, 0 },
+		{ TLS_RECORD_HANDSHAKE, 5, { 24, 0, 0, 1, 0 }, KTLS_CONTROL_KEY_UPDATE, KTLS_CONTROL_WRONG, 0 },
+		{ TLS_RECORD_HANDSHAKE, 5, { 24, 0, 0, 1, 1 }, KTLS_CONTROL_KEY_UPDATE, KTLS_CONTROL_WRONG, 1 },
+		{ TLS_RECORD_HANDSHAKE, 5, { 24, 0, 0, 1, 2 }, KTLS_CONTROL_WRONG, KTLS_CONTROL_WRONG, 0 },
+		{ TLS_RECORD_HANDSHAKE, 5, { 24, 0, 1, 1, 1 }, KTLS_CONTROL_WRONG, KTLS_CONTROL_WRONG, 0 },
+		{ TLS_RECORD_HANDSHAKE, 6, { 24, 0, 0, 1, 1, 0 }, KTLS_CONTROL_WRONG, KTLS_CONTROL_WRONG, 0 },
+		{ TLS_RECORD_HANDSHAKE, 4, { 0, 0, 0, 0 }, KTLS_CONTROL_WRONG, KTLS_CONTROL_WRONG, 0 },
+		{ 20, 1, { 1 }, KTLS_CONTROL_WRONG, KTLS_CONTROL_WRONG, 0 },
+		{ TLS_RECORD_DATA, 2, { 1, 0 }, KTLS_CONTROL_WRONG, KTLS_CONTROL_WRONG, 0 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof records / sizeof *records; i++)
+		for (enum ktls_version version = 0; version < KTLS_VERSION_COUNT; version++) {
+			enum ktls_control wanted = version == KTLS_TLS_1_3 ? records[i].in_1_3 : records[i].in_1_2;
+			const char *fault;
+			uint8_t detail;
+			assert_int_equal(ktls_control_read(version, records[i].type, records[i].bytes, records[i].size, &detail, &fault), wanted);
+			assert_int_equal(fault != NULL, wanted == KTLS_CONTROL_WRONG);
+			assert_int_equal(detail, wanted == KTLS_CONTROL_WRONG ? 0 : records[i].detail);
+		}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(control_records_say_what_they_must),
 		cmocka_unit_test(keys_and_records_are_those_of_the_published_trace),
 		cmocka_unit_test(sessions_go_on_by_hand_at_the_record_where_openssl_stopped),
 		cmocka_unit_test(secrets_that_nobody_takes_go_with_the_session),

@@ -41,6 +41,20 @@ int ktls_secret_advance(const EVP_MD *digest, uint8_t *secret);
 int ktls_keys_from_master(const EVP_MD *digest, const uint8_t master[48], const uint8_t client_random[KTLS_RANDOM_SIZE],
 			  const uint8_t server_random[KTLS_RANDOM_SIZE], struct ktls_key *client, struct ktls_key *server);
 
+/* ---- control records: what the kernel gives up unread, from anybody ---- */
+
+enum ktls_control {
+	KTLS_CONTROL_NOTHING,    /* goes on as if it had not come */
+	KTLS_CONTROL_CLOSE,      /* close_notify */
+	KTLS_CONTROL_ALERT,      /* any other alert ends the session; `detail` is its number */
+	KTLS_CONTROL_KEY_UPDATE, /* the sender's next record has its next key; `detail` 1: it asks for ours too */
+	KTLS_CONTROL_WRONG,      /* `fault` says how */
+};
+
+/* What a record of another type than data says. `fault` is static text. Pure. */
+enum ktls_control ktls_control_read(enum ktls_version version, uint8_t type, const uint8_t *bytes, size_t size, uint8_t *detail,
+				    const char **fault);
+
 /* ---- single records, in userspace: for the probe and for tests ---- */
 
 #define KTLS_RECORD_OVERHEAD_MOST 64

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-/* One TLS record sealed or opened in userspace: the counterpart that the probe and
- * the tests hold against the kernel's. Never used for a pair's bytes. Pure, any
- * thread. */
+/* Single TLS records: what a control record says that the kernel has opened; and
+ * sealing and opening in userspace, the counterpart that the probe and the tests hold
+ * against the kernel's, never used for a pair's bytes. Pure, any thread. */
 #include "relay/ktls_keys.h"
 
 #include <openssl/crypto.h>
+#include <openssl/ssl3.h>
 #include <string.h>
 
 #define HEADER_SIZE 5
@@ -124,4 +125,29 @@ int ktls_record_open(struct ktls_key *key, const uint8_t *record, size_t size, u
 		return -1;
 	*type = bytes[plain_size - 1];
 	return (int)(plain_size - 1);
+}
+
+/* RFC 8446, 6 and 4.6.3. */
+enum ktls_control ktls_control_read(enum ktls_version version, uint8_t type, const uint8_t *bytes, size_t size, uint8_t *detail,
+				    const char **fault)
+{
+	enum { CLOSE_NOTIFY = 0, USER_CANCELED = 90, NO_RENEGOTIATION = 100 };
+
+	*detail = 0;
+	*fault = NULL;
+	if (type == TLS_RECORD_ALERT && size == 2) {
+		*detail = bytes[1];
+		return bytes[1] == CLOSE_NOTIFY						       ? KTLS_CONTROL_CLOSE
+		       : bytes[1] == USER_CANCELED || bytes[1] == NO_RENEGOTIATION ? KTLS_CONTROL_NOTHING
+											       : KTLS_CONTROL_ALERT;
+	}
+	if (type == TLS_RECORD_HANDSHAKE && version == KTLS_TLS_1_3 && size == 5 && bytes[0] == SSL3_MT_KEY_UPDATE && !bytes[1] &&
+	    !bytes[2] && bytes[3] == 1 && bytes[4] <= 1) {
+		*detail = bytes[4];
+		return KTLS_CONTROL_KEY_UPDATE;
+	}
+	*fault = type == TLS_RECORD_ALERT     ? "a malformed alert"
+		 : type == TLS_RECORD_HANDSHAKE ? "a handshake message"
+						: "a record of unknown type";
+	return KTLS_CONTROL_WRONG;
 }

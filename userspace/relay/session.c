@@ -12,6 +12,7 @@
  * A stream of a TLS party ends with close_notify. TCP's end without it is an error, and
  * so is anything behind it. A session that fails has said which outcome the pair gets.
  * Worker's thread only. */
+#include "relay/ktls_keys.h"
 #include "relay/session.h"
 
 #include "relay/worker.h"
@@ -178,43 +179,45 @@ static int close_in_userspace(struct session *session)
 
 /* ---- the kernel ---- */
 
-/* Returns 1 to go on, or as session_receive. */
-static ssize_t take_alert(struct session *session, const uint8_t *alert, size_t size)
-{
-	enum { CLOSE_NOTIFY = 0, USER_CANCELED = 90, NO_RENEGOTIATION = 100 };
-
-	if (size != 2)
-		return broken(session, OUTCOME_TLS_BROKEN, "a malformed alert");
-	if (alert[1] == CLOSE_NOTIFY) {
-		session->has_ended = true;
-		return 0;
-	}
-	if (alert[1] == USER_CANCELED || alert[1] == NO_RENEGOTIATION)
-		return 1;
-	return broken(session, OUTCOME_TLS_ALERT, SSL_alert_desc_string_long(alert[1]));
-}
-
 static void mark_limit(struct side *side, enum ktls_direction direction);
 
-/* Same. */
-static ssize_t take_handshake(struct side *side, const uint8_t *message, size_t size)
+/* Returns 1 to go on, or as session_receive. */
+static ssize_t take_key_update(struct side *side, bool asks)
 {
 	struct session *session = side->session;
-	bool is_update = size == 5 && message[0] == SSL3_MT_KEY_UPDATE && !message[1] && !message[2] && message[3] == 1 && message[4] <= 1;
+	int error = ktls_rearm(side->watch.fd, session->secrets, KTLS_RECEIVE);
 	char detail[72];
-	int error;
 
-	if (!is_update || ktls_secrets_version(session->secrets) != KTLS_TLS_1_3)
-		return broken(session, OUTCOME_TLS_BROKEN, "a handshake message");
-	error = ktls_rearm(side->watch.fd, session->secrets, KTLS_RECEIVE);
 	if (error) {
 		snprintf(detail, sizeof detail, "new key refused (%s)", strerror(-error));
 		return broken(session, OUTCOME_KEY_UPDATE, detail);
 	}
 	mark_limit(side, KTLS_RECEIVE);
-	if (message[4])
+	if (asks)
 		session->update_due = true;
 	return 1;
+}
+
+/* Same. */
+static ssize_t take_control(struct side *side, uint8_t type, const uint8_t *bytes, size_t size)
+{
+	struct session *session = side->session;
+	const char *fault;
+	uint8_t detail;
+
+	switch (ktls_control_read(ktls_secrets_version(session->secrets), type, bytes, size, &detail, &fault)) {
+	case KTLS_CONTROL_NOTHING:
+		return 1;
+	case KTLS_CONTROL_CLOSE:
+		session->has_ended = true;
+		return 0;
+	case KTLS_CONTROL_ALERT:
+		return broken(session, OUTCOME_TLS_ALERT, SSL_alert_desc_string_long(detail));
+	case KTLS_CONTROL_KEY_UPDATE:
+		return take_key_update(side, detail);
+	default:
+		return broken(session, OUTCOME_TLS_BROKEN, fault);
+	}
 }
 
 static ssize_t receive_from_kernel(struct side *side, char *bytes, size_t size)
@@ -226,7 +229,7 @@ static ssize_t receive_from_kernel(struct side *side, char *bytes, size_t size)
 	session->is_empty = false;
 	while (size - got >= RECORD_BYTES_MOST) {
 		uint8_t type;
-		ssize_t part = ktls_receive(side->watch.fd, bytes + got, size - got, &type), verdict = 1;
+		ssize_t part = ktls_receive(side->watch.fd, bytes + got, size - got, &type), verdict;
 
 		if (part < 0)
 			return bring(session, got, -1);
@@ -240,12 +243,7 @@ static ssize_t receive_from_kernel(struct side *side, char *bytes, size_t size)
 			got += (size_t)part;
 			continue;
 		}
-		if (type == TLS_RECORD_ALERT)
-			verdict = take_alert(session, (uint8_t *)bytes + got, (size_t)part);
-		else if (type == TLS_RECORD_HANDSHAKE)
-			verdict = take_handshake(side, (uint8_t *)bytes + got, (size_t)part);
-		else
-			verdict = broken(session, OUTCOME_TLS_BROKEN, "a record of unknown type");
+		verdict = take_control(side, type, (uint8_t *)bytes + got, (size_t)part);
 		if (verdict <= 0)
 			return bring(session, got, verdict);
 	}

@@ -74,7 +74,7 @@ static void handle_directory(struct router *router, json_t *params, internal_don
 	answer(entries ? json_pack("{s:o}", "entries", entries) : NULL, done, context);
 }
 
-int connection_request_read(const json_t *params, struct connection_request *request, const char **detail)
+int connection_request_parse(const json_t *params, struct connection_request *request, const char **detail)
 {
 	request->endpoint = json_text(params, "endpoint");
 	request->channel = json_text(params, "channel");
@@ -112,7 +112,7 @@ static void handle_connection_request(struct router *router, json_t *params, int
 {
 	struct connection_request request;
 	const char *detail;
-	if (connection_request_read(params, &request, &detail) < 0) {
+	if (connection_request_parse(params, &request, &detail) < 0) {
 		done(detail, NULL, context);
 		return;
 	}

@@ -16,4 +16,4 @@ bool internal_handle(struct router *router, const char *method, json_t *own_entr
 
 /* Reads the params of `_connectionRequest`. 0, or -EINVAL and what is wrong
  * (static text). The texts are borrowed from `params`. Pure. */
-int connection_request_read(const json_t *params, struct connection_request *request, const char **detail);
+int connection_request_parse(const json_t *params, struct connection_request *request, const char **detail);
