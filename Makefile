@@ -37,8 +37,13 @@ FUZZERS := $(patsubst tests/fuzz/%.c,%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 # Programs of several files: each folder of tests/integration/bin and tests/bench/bin is one.
 TOOL_DIRS := $(wildcard tests/integration/bin/* tests/bench/bin/* tests/vm/bin/*)
 TEST_TOOLS := $(foreach d,$(TOOL_DIRS),$(BUILD)/tests/bin/$(notdir $(d)))
+# Sources of other folders that they use too.
+guest_bench_SHARED := tests/integration/bin/relay_contract/host.c
+relay_bench_SHARED := $(guest_bench_SHARED)
+map_watch_SHARED := $(guest_bench_SHARED) tests/vm/bin/guest_bench/end.c
+path_bench_SHARED := $(map_watch_SHARED)
 
-.PHONY: all deps demo test test-full certs sd-setup env install clean help fuzz tests bench-quick vm-test vm-matrix
+.PHONY: all deps demo test test-full certs sd-setup env install clean help fuzz tests bench-quick vm-test vm-matrix vm-bench
 .DEFAULT_GOAL := all
 .SECONDARY:
 .DELETE_ON_ERROR:
@@ -70,6 +75,10 @@ vm-matrix: ## the same on six kernels; writes the table of docs/kernels.md
 	@tools/deps.sh build test vm
 	@$(MAKE) --no-print-directory -j$$(nproc) tests
 	@$(PYTHON) tests/vm/run.py --matrix --table docs/kernels.md
+vm-bench: ## what relaying costs in instructions, and over slow paths, in guests; writes docs/bench/guest.md
+	@tools/deps.sh build test bench vm
+	@$(MAKE) --no-print-directory -j$$(nproc) tests
+	@$(PYTHON) tests/vm/bench.py --table docs/bench/guest.md
 certs: ## make the development certificates (FORCE=1: renew them and empty the dev datastores)
 	@FORCE="$(FORCE)" tools/certs.sh settings/dev
 sd-setup: ## load the development directory into a running sd
@@ -125,11 +134,12 @@ $(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $(LIBRARY)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(CC) $(ALL_LDFLAGS) $(ALL_CFLAGS) -o $@ $^ $(LIBS) -lcmocka
 define test_tool
-$(BUILD)/tests/bin/$(notdir $(1)): $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard $(1)/*.c)) $(LIBRARY)
+$(BUILD)/tests/bin/$(notdir $(1)): $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard $(1)/*.c) $($(notdir $(1))_SHARED)) $(LIBRARY)
 	@mkdir -p $$(@D)
 	$$(call say,LD,$$@)$$(CC) $$(ALL_LDFLAGS) $$(ALL_CFLAGS) -o $$@ $$^ $$(LIBS)
 endef
 $(foreach d,$(TOOL_DIRS),$(eval $(call test_tool,$(d))))
+$(BUILD)/obj/tests/bench/bin/relay_bench/%.o: ALL_CPPFLAGS += -Itests/integration/bin/relay_contract
 
 # ---- fuzz targets: clang's libFuzzer, objects of their own ----
 FUZZ_SECONDS ?= 10

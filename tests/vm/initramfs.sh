@@ -19,6 +19,8 @@ wanted="tls gcm ccm ctr seqiv ghash-generic aesni-intel ghash-clmulni-intel aes-
  chacha_generic chacha poly1305-x86_64 poly1305_generic libchacha libpoly1305 veth sch_netem virtio_net"
 programs="hyper proxy sd p2pctl"
 from_host="/bin/bash /usr/bin/curl /usr/bin/jq /usr/bin/openssl"
+# What only measurements need; left out where it is missing.
+for_benches="/usr/sbin/haproxy /usr/bin/ip /usr/sbin/ip /usr/sbin/tc"
 
 pack() { # ROOT OUT
 	(cd "$1" && find . -mindepth 1 | LC_ALL=C sort | cpio --quiet -o -H newc -R 0:0) >"$2.new"
@@ -57,6 +59,11 @@ make_base() { # OUT
 		files+=("$binary")
 	done
 	for binary in $from_host; do
+		install -D -m 755 "$binary" "$root$binary"
+		files+=("$binary")
+	done
+	for binary in $for_benches; do
+		[ -x "$binary" ] || continue
 		install -D -m 755 "$binary" "$root$binary"
 		files+=("$binary")
 	done

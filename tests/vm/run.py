@@ -49,6 +49,7 @@ def list_jobs(is_short):
     jobs = [
         Job("probe", 60, "guest/probe.sh"),
         Job("ktls", 60, "ktls_smoke"),
+        Job("map", 240, "map_watch"),
         Job("tls-party", 90, "test_relay_tls"),
         Job("ping", 180, "tools/demo.sh"),
     ]
@@ -138,19 +139,29 @@ def run_tool(name, *arguments):
             sys.exit(f"run.py: {name} failed:\n" + "".join(log.readlines()[-10:]))
 
 
-def find_kernels(options, report):
-    listed = subprocess.run([os.path.join(HERE, "kernels.sh")] + (["--matrix"] if options.matrix else []),
+def list_kernels(is_matrix):
+    """What kernels.sh has; one that cannot be had has the release "-" and a reason."""
+    listed = subprocess.run([os.path.join(HERE, "kernels.sh")] + (["--matrix"] if is_matrix else []),
                             stdout=subprocess.PIPE, text=True, check=True)
     kernels = []
     for line in listed.stdout.splitlines():
         role, release, *rest = line.split("\t")
+        kernels.append({"role": role, "release": release, "reason": rest[0]} if release == "-" else
+                       {"role": role, "release": release, "vmlinuz": rest[0], "modules": rest[1],
+                        "name": release.replace("-cloud-amd64", "")})
+    return kernels
+
+
+def find_kernels(options, report):
+    kernels = []
+    for kernel in list_kernels(options.matrix):
+        role, release = kernel["role"], kernel["release"]
         if options.kernel and not any(role.startswith(name) or release.startswith(name) for name in options.kernel):
             continue
         if release == "-":
-            report.add(role, "boot", "boot", "skip", rest[0])
+            report.add(role, "boot", "boot", "skip", kernel["reason"])
             continue
-        kernels.append({"role": role, "release": release, "vmlinuz": rest[0], "modules": rest[1],
-                        "name": release.replace("-cloud-amd64", "")})
+        kernels.append(kernel)
     return kernels
 
 

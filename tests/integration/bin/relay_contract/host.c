@@ -75,6 +75,7 @@ static char *settings_text(const struct host_settings *settings)
 		{ "break_packet_every", settings->break_packet_every },
 		{ "no_trim", settings->no_trim },
 		{ "lobby", settings->lobby },
+		{ "no_pipes", settings->no_pipes },
 		{ "both_families", settings->both_families },
 	};
 

@@ -21,6 +21,7 @@
 #include "base/encoding.h"
 #include "base/log.h"
 #include "relay/faults.h"
+#include "relay/worker.h"
 
 #include <jansson.h>
 #include <poll.h>
@@ -237,6 +238,9 @@ int main(int argc, char **argv)
 		host_say(&host, json_pack("{s:s}", "error", strerror(-error)));
 		return 1;
 	}
+	/* Workers look at it when they have pairs. */
+	for (unsigned at = 0; at < host.relay->worker_count && setting(settings, "no_pipes", 0); at++)
+		host.relay->workers[at].pipes.most = 0;
 	struct doorway_options door = {
 		.relay = host.relay,
 		.accept_timeout_ms = setting(settings, "accept_timeout_ms", 10000),
