@@ -3,7 +3,8 @@
 # Development certificates for a settings folder: a root, an intermediate, and for
 # each operator a TLS certificate, a signing certificate and a second one of each
 # ("alt", for tests of pinning). Writes DIR/certs and, for the directory,
-# DIR/directory/002_certificates.json.
+# DIR/directory/002_certificates.json. The root keeps its books as `openssl ca` does:
+# index.txt, serial, and a copy of what it signed (1000.pem).
 #   certs.sh DIR            DIR: settings/dev for instance
 # Certificates that are valid for 30 days more are kept. FORCE=1 renews all and
 # empties DIR/data, since the records there pin the old keys: not while an sd, which
@@ -88,13 +89,41 @@ if ! is_good "$certs/root.crt" || ! is_good "$certs/intermediate.crt"; then
 	openssl req -x509 -new -config "$certs/request.cnf" -key "$certs/root.key" -sha256 -days 1024 \
 		-subj "$subject/CN=Testing-Development" -addext basicConstraints=critical,CA:true \
 		-addext subjectKeyIdentifier=hash -addext authorityKeyIdentifier=keyid:always -out "$certs/root.crt"
-	openssl req -new -config "$certs/request.cnf" -key "$certs/intermediate.key" \
-		-subj "/C=DE/ST=Berlin/O=IRIS/OU=IT/CN=intermediate" -out "$certs/intermediate.csr"
-	printf '%s\n' basicConstraints=critical,CA:true,pathlen:0 keyUsage=critical,digitalSignature,cRLSign,keyCertSign \
-		subjectKeyIdentifier=hash authorityKeyIdentifier=keyid:always >"$certs/intermediate.extensions"
-	openssl x509 -req -in "$certs/intermediate.csr" -CA "$certs/root.crt" -CAkey "$certs/root.key" -sha256 -days 300 \
-		-set_serial 0x1000 -extfile "$certs/intermediate.extensions" -out "$certs/intermediate.leaf" 2>/dev/null
-	chmod 644 "$certs/root.crt" "$certs/intermediate.leaf" "$certs/intermediate.pub" "$certs/intermediate.csr"
+	openssl req -new -config "$certs/request.cnf" -key "$certs/intermediate.key" -subj "$subject/CN=intermediate" \
+		-out "$certs/intermediate.csr"
+	: >"$certs/index.txt"
+	echo 1000 >"$certs/serial"
+	# The policy leaves out L.
+	cat >"$certs/ca.extensions" <<-END
+		[ca]
+		default_ca = root
+		[root]
+		certificate = $certs/root.crt
+		private_key = $certs/root.key
+		database = $certs/index.txt
+		serial = $certs/serial
+		new_certs_dir = $certs
+		policy = names
+		default_md = sha256
+		default_days = 300
+		x509_extensions = intermediate
+		[names]
+		countryName = match
+		stateOrProvinceName = match
+		organizationName = match
+		organizationalUnitName = optional
+		commonName = supplied
+		[intermediate]
+		basicConstraints = critical, CA:true, pathlen:0
+		keyUsage = critical, digitalSignature, cRLSign, keyCertSign
+		subjectKeyIdentifier = hash
+		authorityKeyIdentifier = keyid:always
+	END
+	openssl ca -batch -notext -config "$certs/ca.extensions" -in "$certs/intermediate.csr" \
+		-out "$certs/intermediate.leaf" >"$certs/ca.leaf" 2>&1 || { cat "$certs/ca.leaf" >&2; exit 1; }
+	rm -f "$certs"/*.old
+	chmod 644 "$certs/root.crt" "$certs/intermediate.leaf" "$certs/intermediate.pub" "$certs/intermediate.csr" \
+		"$certs/1000.pem" "$certs/index.txt" "$certs/serial"
 	mv "$certs/intermediate.leaf" "$certs/intermediate.crt"
 fi
 
