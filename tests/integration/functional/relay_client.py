@@ -5,6 +5,7 @@ import select
 import socket
 import ssl
 import struct
+import time
 
 
 def varint(value):
@@ -184,11 +185,13 @@ class WireParty:
 def ending(connection, seconds=10):
     """How the connection ends for a reader: "end", "reset", or "open" if it does not."""
     raw = connection.socket if hasattr(connection, "socket") else connection
-    raw.settimeout(seconds)
+    deadline = time.monotonic() + seconds
     try:
-        while raw.recv(65536):
-            pass
-        return "end"
+        while time.monotonic() < deadline:
+            raw.settimeout(max(0.01, deadline - time.monotonic()))
+            if not raw.recv(65536):
+                return "end"
+        return "open"
     except (ConnectionResetError, BrokenPipeError):
         return "reset"
     except (socket.timeout, TimeoutError):

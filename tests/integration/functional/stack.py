@@ -46,6 +46,25 @@ def is_listening(port, host="127.0.0.1"):
         return False
 
 
+def read_to_end(connection, seconds=15):
+    """Everything until the other side closes or resets."""
+    deadline = time.monotonic() + seconds
+    data = b""
+    try:
+        while True:
+            connection.settimeout(max(0.01, deadline - time.monotonic()))
+            part = connection.recv(65536)
+            if not part:
+                break
+            data += part
+            assert time.monotonic() < deadline, f"the connection is still open after {seconds} s"
+    except (TimeoutError, socket.timeout):
+        raise AssertionError(f"the connection is still open after {seconds} s") from None
+    except OSError:
+        pass
+    return data
+
+
 class Rpc(dict):
     """A JSON-RPC answer with its HTTP status."""
 

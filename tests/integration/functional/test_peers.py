@@ -243,9 +243,8 @@ def test_our_caller_with_a_python_proxy_server(running):
         assert params["_client"]["name"] == "hd-1" and len(params["_client"]["entry"]["records"]) == 5
         listener.settimeout(20)
         connection, _ = listener.accept()
-        first = b""
-        while len(first) < 32 + 200:
-            first += connection.recv(4096)
+        connection.settimeout(20)
+        first = connection.recv(32 + 200, socket.MSG_WAITALL)
         assert first[:32] == token
         assert first[32:35] == b"\x16\x03\x01" and b"hd-2" in first[32:]
         connection.close()

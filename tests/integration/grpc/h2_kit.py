@@ -39,6 +39,17 @@ def tls(certificates, name, server_side):
     return context
 
 
+def wait_until_closed(sock):
+    """Reads and forgets until the other side closes or resets."""
+    end = time.monotonic() + LIMIT
+    sock.settimeout(LIMIT)
+    try:
+        while sock.recv(65536):
+            assert time.monotonic() < end, "the connection stays open"
+    except ConnectionError:
+        pass
+
+
 class End:
     """One end of a connection; `events` gathers what came."""
 
@@ -103,24 +114,27 @@ class End:
         return stream
 
     def send(self, stream, data, end_stream=True, piece=16384, padding=None):
+        end = time.monotonic() + LIMIT
         for at in range(0, max(len(data), 1), piece):
             part = data[at : at + piece]
             while self.h2.local_flow_control_window(stream) < len(part) + (padding or 0) + 1:
                 if any(isinstance(event, h2.events.StreamReset) and event.stream_id == stream for event in self.events):
                     raise h2.exceptions.StreamClosedError(stream)
+                assert time.monotonic() < end and not self.is_closed, "no window to send in"
                 self.receive()
             self.h2.send_data(stream, part, end_stream=end_stream and at + piece >= len(data), pad_length=padding)
             self.flush()
 
     def trailers(self, stream):
-        """Status and message of an answer."""
-        while True:
+        """Status and message of an answer: it has headers, and mostly trailers."""
+        for _ in range(2):
             event = self.wait((h2.events.ResponseReceived, h2.events.TrailersReceived, h2.events.StreamReset), stream)
             if event is None or isinstance(event, h2.events.StreamReset):
                 return event
             headers = {name.decode(): value.decode() for name, value in event.headers}
             if "grpc-status" in headers:
                 return int(headers["grpc-status"]), headers.get("grpc-message", "")
+        raise AssertionError("an answer without a status")
 
     def close(self):
         self.socket.close()

@@ -17,10 +17,12 @@ class Service(grpc.GenericRpcHandler):
         self.to_send = queue.Queue()
         self.answers = queue.Queue()
         self.metadata = None
+        self.called = threading.Event()
         self.released = threading.Event()
 
     def service(self, details):
         self.metadata = {name: value for name, value in details.invocation_metadata}
+        self.called.set()
         if details.method == "/Hyper/Call":
             return grpc.unary_unary_rpc_method_handler(
                 self.call, self.messages.Request.FromString, lambda answer: answer
@@ -80,6 +82,9 @@ class Server:
         credentials = grpc.ssl_server_credentials([(key, certificate)], root, True)
         self.port = self.server.add_secure_port("127.0.0.1:0", credentials)
         self.server.start()
+
+    def wait_for_call(self):
+        assert self.service.called.wait(LIMIT), "no call has arrived"
 
 
 @pytest.fixture
@@ -160,8 +165,7 @@ def test_a_deadline_cancels_the_call(peer):
 
 def test_a_stopping_server_lets_the_open_call_end(peer, callee):
     peer.call("callee.hold")
-    while not callee.service.metadata:
-        time.sleep(0.01)
+    callee.wait_for_call()
     callee.server.stop(LIMIT)
     end = time.monotonic() + LIMIT
     number = 0
@@ -181,8 +185,7 @@ def test_a_stopping_server_lets_the_open_call_end(peer, callee):
 
 def test_a_server_that_dies_ends_calls_and_connection(peer, callee):
     peer.call("callee.hold")
-    while not callee.service.metadata:
-        time.sleep(0.01)
+    callee.wait_for_call()
     callee.server.stop(0)
     event = peer.wait("done")
     assert event["status"] in ("Unavailable", "Canceled", "Unknown")
@@ -220,8 +223,7 @@ def test_a_refused_reverse_stream_says_why(peer, callee):
 def test_finish_closes_when_the_calls_have_ended(peer, callee):
     peer.call("callee.hold")
     peer.do("finish")
-    while not callee.service.metadata:
-        time.sleep(0.01)
+    callee.wait_for_call()
     callee.service.released.set()
     assert peer.wait("done")["status"] == "OK"
     peer.wait("closed")

@@ -150,9 +150,10 @@ def test_a_stopping_server_sends_goaway_and_finishes_open_calls(client, server, 
     held = client.call.future(client.request("callee.forward", {"to": "caller"}), timeout=LIMIT)
     request = stream.next()
     server.do("stop")
+    end = time.monotonic() + LIMIT
     with pytest.raises(grpc.RpcError):
         # A new connection is refused; the old one takes no new calls once GOAWAY has arrived.
-        while True:
+        while time.monotonic() < end:
             client.call(client.request("callee.echo"), timeout=LIMIT)
             time.sleep(0.02)
     stream.answer(messages.Response(id=request.id))

@@ -12,7 +12,7 @@ import h2.exceptions
 import h2.settings
 import pytest
 from grpc_kit import LIMIT
-from h2_kit import HEADERS, connect, frame, replaced
+from h2_kit import HEADERS, connect, frame, replaced, wait_until_closed
 
 
 @pytest.fixture(autouse=True)
@@ -135,12 +135,7 @@ def test_an_early_refusal_stops_the_sender(server, certificates):
 def test_a_wrong_preface_closes_the_connection(server, certificates, data):
     end = connect(certificates, server.port, begin=False)
     end.socket.sendall(data)
-    while True:
-        try:
-            if not end.socket.recv(65536):
-                break
-        except ConnectionError:
-            break
+    wait_until_closed(end.socket)
     end.close()
     server.wait_for_log("protocol error")
 
@@ -150,12 +145,7 @@ def test_no_tls_at_all_closes_the_connection(server, data):
     with socket.create_connection(("127.0.0.1", server.port), LIMIT) as sock:
         sock.sendall(data)
         sock.shutdown(socket.SHUT_WR)
-        while True:
-            try:
-                if not sock.recv(1000):
-                    break
-            except ConnectionError:
-                break
+        wait_until_closed(sock)
     server.wait_for_log("authentication handshake failed")
 
 
