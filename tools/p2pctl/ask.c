@@ -21,17 +21,16 @@ static json_t *ask_for(const struct options *options, const char *method, json_t
 		params = json_object();
 	int error = control_call(options->socket, method, params, TIMEOUT_MS, &answer, &reason);
 	json_decref(params);
-	if (!error && !answer.is_error)
+	if (!error && !answer.is_error && json_is_object(answer.result))
 		result = json_incref(answer.result);
 	else if (!is_quiet && error)
 		fprintf(stderr, "p2pctl: %s\n", reason ? reason : "the proxy cannot be asked");
-	else if (!is_quiet)
+	else if (!is_quiet && answer.is_error)
 		fprintf(stderr, "p2pctl: the proxy says: %s\n", answer.message ? answer.message : "error");
-	if (!error) {
-		if (!answer.is_error && !result && !is_quiet)
-			fprintf(stderr, "p2pctl: the proxy's answer is empty; is it another version?\n");
+	else if (!is_quiet)
+		fprintf(stderr, "p2pctl: the proxy's answer is not what it should be; is it another version?\n");
+	if (!error)
 		jsonrpc_answer_clear(&answer);
-	}
 	return result;
 }
 

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Sizes with three digits and a decimal unit, durations with their two largest
- * units. Pure. */
+ * units, names that fit into a column. Text comes out of JSON, so it is sound UTF-8.
+ * Pure. */
 #include "format.h"
 
 #include "ask.h"
 
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdio.h>
+#include <string.h>
 
 char *format_bytes(uint64_t bytes, char text[FORMAT_SIZE])
 {
@@ -56,5 +59,49 @@ char *format_counts(const json_t *counts, const char *empty, char *text, size_t 
 			continue;
 		length += (size_t)snprintf(text + length, size - length, "%s%s %" PRIu64, length ? ", " : "", key, count);
 	}
+	return text;
+}
+
+static bool is_continuation(char byte)
+{
+	return ((unsigned char)byte & 0xc0) == 0x80;
+}
+
+char *format_printable(const char *text)
+{
+	char *copy = strdup(text), *out = copy;
+
+	if (!copy)
+		return NULL;
+	for (const char *at = text; *at; at++) {
+		unsigned char byte = (unsigned char)*at;
+		/* U+0080 to U+009F are 0xc2 and their own number. */
+		bool is_second_set = byte == 0xc2 && (unsigned char)at[1] >= 0x80 && (unsigned char)at[1] < 0xa0;
+
+		*out++ = byte < 0x20 || byte == 0x7f || is_second_set ? '?' : *at;
+		at += is_second_set;
+	}
+	*out = 0;
+	return copy;
+}
+
+size_t format_width(const char *text)
+{
+	size_t width = 0;
+
+	for (; *text; text++)
+		width += !is_continuation(*text);
+	return width;
+}
+
+char *format_name(const char *name, char text[FORMAT_NAME_SIZE])
+{
+	size_t width = 0, length = 0;
+
+	if (!*name)
+		name = "unknown";
+	while (name[length] && (width < FORMAT_NAME_MOST || is_continuation(name[length])))
+		width += !is_continuation(name[length++]);
+	snprintf(text, FORMAT_NAME_SIZE, "%.*s%s", (int)length, name, name[length] ? "…" : "");
 	return text;
 }

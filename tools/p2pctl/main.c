@@ -29,8 +29,8 @@ static const struct command commands[] = {
 	{"pairs", "", "every live pair: both ends, plane and why, bytes, gates", 0, command_pairs},
 	{"pair", " ID", "everything about one pair", 1, command_pair},
 	{"tickets", "", "open tickets: who waits for whom, and for how long", 0, command_tickets},
-	{"version", "", "the version of p2pctl", 0, command_version},
 	{"probe", "", "what this kernel can do for the relay (works without a proxy)", 0, command_probe},
+	{"version", "", "the version of p2pctl", 0, command_version},
 };
 
 struct words {

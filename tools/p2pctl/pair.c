@@ -3,26 +3,31 @@
 #include "ask.h"
 #include "format.h"
 
+#include "base/cleanup.h"
+
 #include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
-/* Names and reasons are another operator's words: nothing that a terminal
- * would obey goes out. */
 static void print_text(const char *text)
 {
-	for (; *text; text++)
-		putchar(iscntrl((unsigned char)*text) ? '?' : *text);
+	_free_ char *printable = format_printable(text);
+
+	fputs(printable ? printable : "?", stdout);
 }
 
-static void print_party(const json_t *party)
+static void print_operator(const json_t *party)
 {
 	const char *name = text_of(party, "operator");
 
 	print_text(*name ? name : "unknown");
+}
+
+static void print_party(const json_t *party)
+{
+	print_operator(party);
 	printf(" at ");
 	print_text(text_of(party, "address"));
 	printf(" (%s, %s)", json_is_true(json_object_get(party, "identified")) ? "identified" : "known by the token only",
@@ -34,9 +39,9 @@ static void print_direction(const json_t *parties, const json_t *direction, unsi
 	char a[FORMAT_SIZE], b[FORMAT_SIZE], c[FORMAT_SIZE], text[256];
 
 	printf("\n");
-	print_text(text_of(json_array_get(parties, from), "operator"));
+	print_operator(json_array_get(parties, from));
 	printf(" to ");
-	print_text(text_of(json_array_get(parties, !from), "operator"));
+	print_operator(json_array_get(parties, !from));
 	printf("%s\n", json_is_true(json_object_get(direction, "ended")) ? " (ended)" : "");
 	printf("  bytes      %s (%" PRIu64 "): %s redirected, %s spilled\n", format_bytes(number_of(direction, "bytes"), a),
 	       number_of(direction, "bytes"), format_bytes(number_of(direction, "redirected_bytes"), b),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* `p2pctl pairs`: each live pair in two lines, one per direction, and a third
- * that says why it has its plane. */
+ * that says why it has its plane. An address stands only where its party sends:
+ * two of IPv6 in a line are wider than most terminals. */
 #include "ask.h"
 #include "format.h"
 #include "table.h"
@@ -8,23 +9,16 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-static const char *name_of(const json_t *party)
-{
-	const char *name = text_of(party, "operator");
-
-	return *name ? name : "unknown";
-}
-
 static void add_direction(struct table *table, const json_t *pair, unsigned from)
 {
 	const json_t *parties = json_object_get(pair, "parties");
 	const json_t *sender = json_array_get(parties, from), *receiver = json_array_get(parties, !from);
 	const json_t *direction = json_array_get(json_object_get(pair, "directions"), from);
 	bool is_ended = json_is_true(json_object_get(direction, "ended"));
-	char text[256];
+	char text[256], name[FORMAT_NAME_SIZE];
 
-	table_cell_f(table, "%s %s", name_of(sender), text_of(sender, "address"));
-	table_cell_f(table, "%s %s", name_of(receiver), text_of(receiver, "address"));
+	table_cell_f(table, "%s %s", format_name(text_of(sender, "operator"), name), text_of(sender, "address"));
+	table_cell(table, format_name(text_of(receiver, "operator"), name));
 	table_cell(table, format_bytes(number_of(direction, "bytes"), text));
 	table_cell_f(table, "%" PRIu64, number_of(direction, "packets"));
 	table_cell(table, format_bytes(number_of(direction, "spilled_bytes"), text));

@@ -3,20 +3,28 @@
  * asked for what it found at its start; without one, or with --here, the probe
  * is made by this process with its own privileges. */
 #include "ask.h"
+#include "table.h"
+
 #include "proxy/view.h"
 
 #include <stdio.h>
 
 static void print_probe(const json_t *probe, bool is_ours)
 {
+	static const char *const headings[] = {"CAPABILITY", "STATE", "WHAT CAME OF IT", NULL};
+	struct table *table = table_new(headings);
 	const json_t *items = json_object_get(probe, "items"), *planes = json_object_get(probe, "planes");
 	json_t *item;
 	size_t index;
 
 	printf("%s\n", is_ours ? "Probed now, with the privileges of this command:"
 			       : "What the running proxy found at its start:");
-	json_array_foreach((json_t *)items, index, item)
-		printf("  %-14s %-10s %s\n", text_of(item, "name"), text_of(item, "state"), text_of(item, "sentence"));
+	json_array_foreach((json_t *)items, index, item) {
+		table_cell(table, text_of(item, "name"));
+		table_cell(table, text_of(item, "state"));
+		table_cell(table, text_of(item, "sentence"));
+	}
+	table_print(table);
 	printf("Planes for pairs:");
 	/* In an order of its own: that of members changes on the way. */
 	for (enum plane plane = 0; plane < PLANE_COUNT; plane++)

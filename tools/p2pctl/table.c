@@ -3,6 +3,8 @@
  * wide as its widest cell. Without memory rows are left out, never mixed up. */
 #include "table.h"
 
+#include "format.h"
+
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -36,17 +38,6 @@ struct table *table_new(const char *const *headings)
 	return table;
 }
 
-/* Names come from other operators: a terminal must not obey them. */
-static char *printable(const char *text)
-{
-	char *copy = strdup(text);
-
-	for (char *c = copy; c && *c; c++)
-		if ((unsigned char)*c < 0x20 || *c == 0x7f)
-			*c = '?';
-	return copy;
-}
-
 void table_cell(struct table *table, const char *text)
 {
 	if (!table)
@@ -59,7 +50,7 @@ void table_cell(struct table *table, const char *text)
 		table->end = &table->current->next;
 	}
 	struct row *row = table->current;
-	row->cells[row->filled++] = printable(text);
+	row->cells[row->filled++] = format_printable(text);
 	if (row->filled == table->columns) {
 		table->last = row;
 		table->current = NULL;
@@ -82,7 +73,7 @@ void table_note(struct table *table, const char *text)
 	if (!table || !table->last)
 		return;
 	free(table->last->note);
-	table->last->note = printable(text);
+	table->last->note = format_printable(text);
 }
 
 static const char *heading_of(const struct table *table, size_t column)
@@ -94,26 +85,25 @@ static const char *heading_of(const struct table *table, size_t column)
 
 static size_t width_of(const struct table *table, size_t column)
 {
-	size_t width = strlen(heading_of(table, column));
+	size_t width = format_width(heading_of(table, column));
 
 	for (const struct row *row = table->first; row; row = row->next) {
-		size_t length = row->cells[column] ? strlen(row->cells[column]) : 0;
-		if (length > width)
-			width = length;
+		size_t cell = row->cells[column] ? format_width(row->cells[column]) : 0;
+		if (cell > width)
+			width = cell;
 	}
 	return width;
 }
 
 static void print_cell(const struct table *table, size_t column, const char *text, size_t width)
 {
-	bool is_last = column + 1 == table->columns;
+	bool is_last = column + 1 == table->columns, is_right = *table->headings[column] == '>';
+	int padding = (int)(width - format_width(text));
 
-	if (*table->headings[column] == '>')
-		printf("%*s", (int)width, text);
-	else if (is_last)
-		printf("%s", text);
+	if (is_right)
+		printf("%*s%s", padding, "", text);
 	else
-		printf("%-*s", (int)width, text);
+		printf("%s%*s", text, is_last ? 0 : padding, "");
 	fputs(is_last ? "\n" : "  ", stdout);
 }
 

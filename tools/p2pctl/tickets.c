@@ -26,10 +26,10 @@ int command_tickets(const struct options *options, char **arguments)
 		size_t index;
 		json_t *ticket;
 		json_array_foreach((json_t *)tickets, index, ticket) {
-			char text[FORMAT_SIZE];
+			char text[FORMAT_SIZE], name[FORMAT_NAME_SIZE];
 			table_cell_f(table, "%" PRIu64, number_of(ticket, "id"));
-			table_cell(table, text_of(ticket, "requester"));
-			table_cell(table, text_of(ticket, "callee"));
+			table_cell(table, format_name(text_of(ticket, "requester"), name));
+			table_cell(table, format_name(text_of(ticket, "callee"), name));
 			table_cell(table, text_of(ticket, "state"));
 			table_cell(table, format_duration(number_of(ticket, "age_ms"), text));
 			table_cell(table, format_duration(number_of(ticket, "expires_in_ms"), text));
