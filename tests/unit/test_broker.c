@@ -2,7 +2,6 @@
 /* The ticket desk with a fake clock, every race in both orders, and then all
  * of them at once from several threads. */
 #include "broker/broker.h"
-#include "broker/requesters.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -549,43 +548,6 @@ static void threads_race_for_every_ticket(void **unused)
 	free(stress.keys);
 }
 
-static void requesters_are_counted_by_name(void **unused)
-{
-	struct requesters *requesters;
-	char name[32];
-
-	(void)unused;
-	assert_int_equal(requesters_create(2, 3, &requesters), 0);
-	for (unsigned round = 0; round < 2; round++) {
-		for (unsigned i = 0; i < 1000; i++) {
-			snprintf(name, sizeof name, "operator-%u", i);
-			assert_int_equal(requesters_take(requesters, name), 0);
-		}
-	}
-	assert_int_equal(requesters_take(requesters, "operator-7"), -EDQUOT);
-	requesters_give_back(requesters, "operator-7");
-	assert_int_equal(requesters_open(requesters, "operator-7"), 1);
-	assert_int_equal(requesters_take(requesters, "operator-7"), 0);
-	requesters_give_back(requesters, "nobody");
-
-	/* 2 tickets become 2 pairs; a third place is left, for a ticket and then its pair */
-	for (unsigned i = 0; i < 2; i++)
-		requesters_pair(requesters, "operator-7");
-	assert_int_equal(requesters_open(requesters, "operator-7"), 0);
-	assert_int_equal(requesters_take(requesters, "operator-7"), 0);
-	assert_int_equal(requesters_take(requesters, "operator-7"), -EUSERS);
-	requesters_pair(requesters, "operator-7");
-	assert_int_equal(requesters_take(requesters, "operator-7"), -EUSERS);
-	assert_int_equal(requesters_take(requesters, "operator-8"), -EDQUOT);
-	requesters_unpair(requesters, "operator-7");
-	assert_int_equal(requesters_take(requesters, "operator-7"), 0);
-	requesters_unpair(requesters, "nobody");
-	requesters_free(requesters);
-	assert_int_equal(requesters_create(0, 0, &requesters), 0);
-	assert_int_equal(requesters_take(requesters, "x"), -EDQUOT);
-	requesters_free(requesters);
-}
-
 int main(void)
 {
 #define WITH_DESK(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
@@ -607,7 +569,6 @@ int main(void)
 		WITH_DESK(open_tickets_are_shown),
 		WITH_DESK(long_names_are_cut_between_characters),
 		cmocka_unit_test(many_tickets_expire_in_order),
-		cmocka_unit_test(requesters_are_counted_by_name),
 		cmocka_unit_test(threads_race_for_every_ticket),
 	};
 	return cmocka_run_group_tests_name("broker", tests, NULL, NULL);
