@@ -13,6 +13,7 @@ import base64
 import http.client
 import json
 import os
+import pathlib
 import resource
 import socket
 import subprocess
@@ -64,11 +65,15 @@ class Direct:
 class Haproxy(Direct):
     name = "haproxy"
 
-    def __init__(self):
+    def __init__(self, folder):
         super().__init__()
         back, self.port = self.port, free_port()
-        environment = dict(os.environ, BENCH_FRONT=str(self.port), BENCH_BACK=str(back))
-        self.process = subprocess.Popen(["haproxy", "-db", "-q", "-f", str(HAPROXY_SETTINGS)], env=environment)
+        text = HAPROXY_SETTINGS.read_text()
+        for name, value in (("ADDRESS", "127.0.0.1"), ("SECOND", "127.0.0.1"), ("FRONT", self.port), ("BACK", back)):
+            text = text.replace(f"@{name}@", str(value))
+        settings = pathlib.Path(folder) / "haproxy.conf"
+        settings.write_text(text)
+        self.process = subprocess.Popen(["haproxy", "-db", "-q", "-f", str(settings)])
         self.pid = self.process.pid
         stack_module.wait_until(lambda: stack_module.is_listening(self.port), 20, "HAProxy")
         self.listener.accept()[0].close()  # the trial
@@ -170,7 +175,7 @@ def main():
     figures = Figures(sys.argv[2] if len(sys.argv) > 2 else None)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    for make in (Direct, Haproxy, lambda: Proxy(sys.argv[1])):
+    for make in (Direct, lambda: Haproxy(sys.argv[1]), lambda: Proxy(sys.argv[1])):
         contender = make()
         try:
             print(f"  idle memory: {contender.name}", file=sys.stderr)

@@ -32,7 +32,7 @@ results=$folder/results
 : >"$results"
 failed=
 started=$SECONDS
-build/tests/bin/relay_bench -o "$results" -r "$rounds" -s "$seconds" || failed=1
+build/tests/bin/relay_bench -q -o "$results" -r "$rounds" -s "$seconds" || failed=1
 "$python" tests/bench/control_plane.py "$folder" "$results" || failed=1
 "$python" tests/bench/idle_memory.py "$folder" "$results" || failed=1
 "$python" tests/bench/report.py "$results" "$markdown" || failed=1

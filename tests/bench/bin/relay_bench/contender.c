@@ -1,24 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Starting contenders, opening pairs through them. */
+/* What all contenders have in common; and the direct connection, which has nothing else. */
 #include "contender.h"
-#include "host.h"
+#include "identity.h"
 #include "sample.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/tcp.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#define START_TIMEOUT_MS 10000
-#define IO_TIMEOUT_S 20
+#define TICKET_SECONDS 20
+#define TICKET_TRIES 10
 
 bool contender_fail(struct contender *contender, const char *format, ...)
 {
@@ -32,181 +27,157 @@ bool contender_fail(struct contender *contender, const char *format, ...)
 	return false;
 }
 
-static struct sockaddr_in loopback(uint16_t port)
-{
-	return (struct sockaddr_in){
-		.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-	};
-}
-
-static void prepare(int fd)
-{
-	struct timeval limit = { .tv_sec = IO_TIMEOUT_S };
-	int one = 1;
-
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
-}
-
-/* A listener on a port of the kernel's choice; the port in `port`. */
-static int listen_anywhere(uint16_t *port)
-{
-	struct sockaddr_in address = loopback(0);
-	socklen_t size = sizeof address;
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	if (fd < 0 || bind(fd, (struct sockaddr *)&address, size) || listen(fd, 4096) ||
-	    getsockname(fd, (struct sockaddr *)&address, &size)) {
-		if (fd >= 0)
-			close(fd);
-		return -1;
-	}
-	*port = ntohs(address.sin_port);
-	return fd;
-}
-
-static int dial(uint16_t port, uint32_t from_address)
-{
-	struct sockaddr_in address = loopback(port), own = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(from_address) };
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	if (fd < 0)
-		return -1;
-	prepare(fd);
-	int one = 1; /* or bind() takes a port that no other address can use */
-	setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
-	if ((!from_address || !bind(fd, (struct sockaddr *)&own, sizeof own)) && !connect(fd, (struct sockaddr *)&address, sizeof address))
-		return fd;
-	close(fd);
-	return -1;
-}
-
-/* HAProxy and socat: started with the port to listen on and the one to dial. The port
- * in front is found by binding it and letting it go. */
-static bool start_peer(struct contender *contender, const char *haproxy_settings)
-{
-	char front[16], back[16], from[96], to[64];
-	uint16_t port_behind, port_in_front;
-
-	contender->listener = listen_anywhere(&port_behind);
-	int found = listen_anywhere(&port_in_front);
-	if (contender->listener < 0 || found < 0)
-		return contender_fail(contender, "cannot listen: %s", strerror(errno));
-	close(found);
-	contender->port = port_in_front;
-	snprintf(front, sizeof front, "%u", port_in_front);
-	snprintf(back, sizeof back, "%u", port_behind);
-	snprintf(from, sizeof from, "TCP-LISTEN:%s,bind=127.0.0.1,reuseaddr,fork,nodelay,backlog=4096", front);
-	snprintf(to, sizeof to, "TCP:127.0.0.1:%s,nodelay", back);
-	fflush(stdout);
-	contender->pid = fork();
-	if (contender->pid == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGTERM);
-		setenv("BENCH_FRONT", front, 1);
-		setenv("BENCH_BACK", back, 1);
-		if (contender->kind == CONTENDER_HAPROXY)
-			execlp("haproxy", "haproxy", "-db", "-q", "-f", haproxy_settings, (char *)NULL);
-		else
-			execlp("socat", "socat", "-b", "131072", from, to, (char *)NULL);
-		perror(contender->name);
-		_exit(127);
-	}
-	if (contender->pid < 0)
-		return contender_fail(contender, "fork: %s", strerror(errno));
-	for (uint64_t deadline = sample_now_ns() + START_TIMEOUT_MS * 1000000ull; sample_now_ns() < deadline; poll(NULL, 0, 20)) {
-		int fd = dial(contender->port, 0);
-		if (fd < 0)
-			continue;
-		close(fd);
-		/* The dialled connection arrives behind, maybe only to be seen closed. */
-		struct pollfd arrived = { .fd = contender->listener, .events = POLLIN };
-		if (poll(&arrived, 1, START_TIMEOUT_MS) == 1)
-			close(accept(contender->listener, NULL, NULL));
-		return true;
-	}
-	return contender_fail(contender, "%s does not listen", contender->name);
-}
-
-bool contender_start(struct contender *contender, const char *haproxy_settings)
+bool contender_start(struct contender *contender)
 {
 	contender->listener = -1;
-	switch (contender->kind) {
-	case CONTENDER_DIRECT:
-		contender->listener = listen_anywhere(&contender->port);
-		return contender->listener >= 0 || contender_fail(contender, "cannot listen");
-	case CONTENDER_OURS:
-		return host_start(contender);
-	case CONTENDER_HAPROXY:
-	case CONTENDER_SOCAT:
-		return start_peer(contender, haproxy_settings);
-	}
-	return false;
+	contender->pid = 0;
+	*contender->error = 0;
+	return contender->kind->start(contender);
 }
 
 void contender_stop(struct contender *contender)
 {
-	if (contender->kind == CONTENDER_OURS)
-		host_stop(contender);
-	else if (contender->pid > 0) {
-		kill(contender->pid, SIGTERM);
-		waitpid(contender->pid, NULL, 0);
-	}
+	contender->kind->stop(contender);
 	contender->pid = 0;
 	if (contender->listener >= 0)
 		close(contender->listener);
 	contender->listener = -1;
+	free(contender->tickets);
+	contender->tickets = NULL;
+	contender->tickets_count = contender->tickets_used = 0;
 }
 
-int contender_dial(struct contender *contender, uint32_t from_address)
+/* ---- tickets ---- */
+
+bool contender_stock(struct contender *contender, size_t count)
 {
-	int fd = dial(contender->port, from_address);
-
-	if (fd < 0)
-		contender_fail(contender, "cannot connect: %s", strerror(errno));
-	return fd;
+	if (!contender->kind->fetch)
+		return true;
+	size_t left = contender->tickets_count - contender->tickets_used;
+	if (sample_now_ns() > contender->tickets_until_ns)
+		left = 0; /* left to expire */
+	if (left >= count)
+		return true;
+	struct ticket *tickets = calloc(count, sizeof *tickets);
+	if (!tickets)
+		return contender_fail(contender, "out of memory");
+	if (left)
+		memcpy(tickets, contender->tickets + contender->tickets_used, left * sizeof *tickets);
+	else
+		contender->tickets_until_ns = sample_now_ns() + TICKET_SECONDS * 1000000000ull;
+	free(contender->tickets);
+	contender->tickets = tickets;
+	contender->tickets_used = 0;
+	contender->tickets_count = 0;
+	if (!contender->kind->fetch(contender, tickets + left, count - left))
+		return contender_fail(contender, "no tickets: %s", strerror(errno));
+	contender->tickets_count = count;
+	return true;
 }
 
-static int dial_with_token(struct contender *contender, const uint8_t token[32])
+bool contender_ticket(struct contender *contender, struct ticket *ticket)
 {
-	int fd = dial(contender->port, 0);
-
-	if (fd >= 0 && send(fd, token, 32, MSG_NOSIGNAL) == 32)
-		return fd;
-	if (fd >= 0)
-		close(fd);
-	return -1;
+	if (!contender_stock(contender, 1))
+		return false;
+	*ticket = contender->tickets[contender->tickets_used++];
+	return true;
 }
 
-static bool byte_passes(int from, int to)
+size_t contender_tickets_left(const struct contender *contender)
+{
+	return contender->tickets_count - contender->tickets_used;
+}
+
+/* ---- pairs ---- */
+
+int contender_dial(const struct contender *contender, int side, uint32_t own_address)
+{
+	return place_dial(side ? PLACE_SECOND : PLACE_FIRST, PLACE_RELAY, contender->port, own_address);
+}
+
+/* False with errno EAGAIN: refused. syncthing-relaysrv does so when the second party comes before
+ * it has put the first one away; its ticket is lost, and a client tries again, less hasty. */
+static bool try_ticket(struct contender *contender, const struct ticket *ticket, int pause_ms, struct end ends[2])
+{
+	for (int side = 0; side < 2; side++) {
+		uint8_t reply[REPLY_MAX];
+		size_t size = contender->kind->reply_size;
+
+		if (side && pause_ms)
+			poll(NULL, 0, pause_ms);
+		ends[side].fd = contender_dial(contender, side, 0);
+		if (ends[side].fd < 0 || !end_send_all(&ends[side], ticket->shown[side], ticket->size) || !end_receive_all(&ends[side], reply, size))
+			return false;
+		errno = EAGAIN;
+		if (size && memcmp(reply, contender->kind->reply, size) != 0)
+			return false;
+	}
+	return true;
+}
+
+static bool open_with_ticket(struct contender *contender, struct end ends[2])
+{
+	struct ticket ticket;
+
+	for (int tries = 0; tries < TICKET_TRIES; tries++) {
+		if (!contender_ticket(contender, &ticket))
+			return false;
+		if (try_ticket(contender, &ticket, tries, ends))
+			return true;
+		if (errno != EAGAIN)
+			return false;
+		ends_close(ends);
+	}
+	return false;
+}
+
+static bool byte_passes(struct end *from, struct end *to)
 {
 	char byte = 'x';
 
-	return send(from, &byte, 1, MSG_NOSIGNAL) == 1 && recv(to, &byte, 1, 0) == 1;
+	return end_send_all(from, &byte, 1) && end_receive_all(to, &byte, 1);
 }
 
-bool contender_open_pair(struct contender *contender, int ends[2])
+bool contender_open_pair(struct contender *contender, struct end ends[2])
 {
-	uint8_t token[32];
-
-	ends[0] = ends[1] = -1;
-	if (contender->kind == CONTENDER_OURS) {
-		if (!contender_token(contender, token))
-			return false;
-		ends[0] = dial_with_token(contender, token);
-		ends[1] = dial_with_token(contender, token);
-	} else {
-		ends[0] = dial(contender->port, 0);
-		if (ends[0] >= 0)
-			ends[1] = accept4(contender->listener, NULL, NULL, SOCK_CLOEXEC);
-		if (ends[1] >= 0)
-			prepare(ends[1]);
-	}
-	if (ends[0] >= 0 && ends[1] >= 0 && byte_passes(ends[0], ends[1]) && byte_passes(ends[1], ends[0]))
+	ends[0] = ends[1] = END_NONE;
+	errno = 0;
+	if ((contender->kind->open_pair ? contender->kind->open_pair(contender, ends) : open_with_ticket(contender, ends)) &&
+	    (contender->tls != TLS_BETWEEN || identity_between(ends)) && byte_passes(&ends[0], &ends[1]) && byte_passes(&ends[1], &ends[0]))
 		return true;
 	contender_fail(contender, "no pair: %s", strerror(errno));
-	for (int side = 0; side < 2; side++)
-		if (ends[side] >= 0)
-			close(ends[side]);
+	ends_close(ends);
 	return false;
 }
+
+bool contender_settle(struct contender *contender, size_t pairs)
+{
+	return !contender->kind->settle || contender->kind->settle(contender, pairs);
+}
+
+bool contender_check(struct contender *contender, struct contender_round *round)
+{
+	return !contender->kind->check || contender->kind->check(contender, round);
+}
+
+/* ---- no relay at all ---- */
+
+static bool direct_start(struct contender *contender)
+{
+	contender->listener = place_listen(PLACE_SECOND, &contender->port);
+	return contender->listener >= 0 || contender_fail(contender, "cannot listen");
+}
+
+static void direct_stop(struct contender *contender)
+{
+	(void)contender;
+}
+
+static bool direct_open_pair(struct contender *contender, struct end ends[2])
+{
+	ends[0].fd = place_dial(PLACE_FIRST, PLACE_SECOND, contender->port, 0);
+	ends[1].fd = ends[0].fd < 0 ? -1 : place_accept(contender->listener);
+	return ends[1].fd >= 0;
+}
+
+const struct contender_kind kind_direct = { .start = direct_start, .stop = direct_stop, .open_pair = direct_open_pair };

@@ -1,67 +1,107 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-/* What is measured: something that joins two TCP connections, or nothing at all
- * (the direct connection, the floor). Each runs in a process of its own, all of them
- * at the same time, and idle when it is not their turn. This program always holds both
- * ends of a pair.
+/* What is measured: something that joins two TCP connections, or nothing at all (the direct
+ * connection, the floor). Each runs in processes of its own, all of them at the same time,
+ * and idle when it is not their turn. This program always holds both ends of a pair.
  *
- * Contenders that listen in front and dial behind (HAProxy, socat) and our relay, to
- * which both sides dial, look the same from here: contender_open_pair() gives two
- * connected sockets. One thread at a time uses a contender. */
+ * Three kinds look the same from here: relays that listen in front and dial behind
+ * (HAProxy, nginx, socat, stunnel), relays to which both sides dial with a ticket (ours,
+ * syncthing's), and TURN. One thread at a time uses a contender, but for
+ * contender_dial(). */
+#include "end.h"
+#include "place.h"
+
 #include "relay/relay.h"
 
-#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <sys/types.h>
 
-enum contender_kind { CONTENDER_DIRECT, CONTENDER_OURS, CONTENDER_HAPROXY, CONTENDER_SOCAT };
+struct contender;
+struct contender_round;
+
+/* What a party shows to be joined; both parties of a pair have one ticket. */
+struct ticket {
+	uint8_t shown[2][48]; /* by the first party and by the second */
+	size_t size;
+};
+
+#define REPLY_MAX 32
+struct contender_kind {
+	bool (*start)(struct contender *contender);
+	void (*stop)(struct contender *contender);
+	/* Both ends joined; a byte need not have gone through. */
+	bool (*open_pair)(struct contender *contender, struct end ends[2]);
+	/* Kinds with tickets: `count` new ones, and the answer to a party that shows one (size 0: none). */
+	bool (*fetch)(struct contender *contender, struct ticket *tickets, size_t count);
+	const uint8_t *reply;
+	size_t reply_size; /* at most REPLY_MAX */
+	/* NULL: has no state to wait for, keeps no counters. */
+	bool (*settle)(struct contender *contender, size_t pairs);
+	bool (*check)(struct contender *contender, struct contender_round *round);
+};
+
+extern const struct contender_kind kind_direct, kind_ours, kind_ours_tls, kind_front, kind_strelay, kind_turn;
+
+enum tls_use {
+	TLS_NONE,
+	TLS_BETWEEN, /* the two ends with each other, through what the contender joins (handed off or direct) */
+	TLS_HOPS,    /* each end with the contender, which decrypts and encrypts again */
+};
 
 struct contender {
 	const char *name;
-	enum contender_kind kind;
+	const struct contender_kind *kind;
 	enum plane plane; /* of ours */
+	enum tls_use tls;
+	const char *command[16]; /* of the others; @NAMES@ as in daemon.h */
+	const char *settings;    /* name of a template in the folder of settings, or NULL */
+	bool in_quick;           /* takes part in `make bench-quick` */
+	size_t most_pairs;       /* 0: any number */
+	size_t most_tickets;     /* for one round of joins; 0: any number */
 
-	pid_t pid; /* 0: not running */
-	FILE *in, *out; /* control of relay_host */
-	int listener; /* where the second side of a pair that was not dialled arrives; -1: none */
-	uint16_t port; /* to dial */
-	json_t *tokens; /* issued, not yet used */
-	size_t tokens_used;
-	uint64_t tokens_until_ns;
-	char error[200]; /* "" fine */
+	pid_t pid;      /* of a running process, which may have others in its process group; 0: none */
+	uint16_t port;  /* to dial */
+	int listener;   /* where the second side of a pair that was not dialled arrives; -1: none */
+	void *state;    /* the kind's own */
+	struct ticket *tickets; /* fetched, from `tickets_used` on not yet used */
+	size_t tickets_count, tickets_used;
+	uint64_t tickets_until_ns;
+	char error[240]; /* "" fine */
 };
 
 /* What went through the pairs of one round, as the client counted it. */
 struct contender_round {
 	size_t pairs;
 	uint64_t bytes[2]; /* written by ends[0] and by ends[1] of all pairs */
-	double redirected_share; /* result: of all bytes, 0..1 */
+	double redirected_share; /* result, for ours: of all bytes, 0..1 */
 };
 
-/* relay_host stands beside this program. False: contender->error says why. */
-bool contender_start(struct contender *contender, const char *haproxy_settings);
+/* False: contender->error says why. */
+bool contender_start(struct contender *contender);
 void contender_stop(struct contender *contender);
 
 /* Has `count` tickets ready, so that fetching them is not measured. */
-bool contender_stock_tokens(struct contender *contender, size_t count);
+bool contender_stock(struct contender *contender, size_t count);
 /* The next one of the stock; fetches if it is empty. */
-bool contender_token(struct contender *contender, uint8_t token[32]);
+bool contender_ticket(struct contender *contender, struct ticket *ticket);
 
-/* Connects to it from an address of loopback of the caller's choice (0: any), so that a
- * storm of short connections does not run out of ports. -1: contender->error. */
-int contender_dial(struct contender *contender, uint32_t from_address);
+size_t contender_tickets_left(const struct contender *contender);
 
-/* Two ends, blocking, TCP_NODELAY, and through: a byte has gone each way, and counts among
- * the round's bytes. ends[0] is the one that connected first. */
-bool contender_open_pair(struct contender *contender, int ends[2]);
+/* Connects to it for one of the sides, from an address of loopback of the caller's choice (0: any),
+ * so that a storm of short connections does not run out of ports. -1 with errno. */
+int contender_dial(const struct contender *contender, int side, uint32_t own_address);
+
+/* Two ends, blocking, and through: a byte has gone each way, and counts among the
+ * round's bytes. ends[0] is the one that connected first. */
+bool contender_open_pair(struct contender *contender, struct end ends[2]);
 
 /* Waits until the gates of all live pairs are open, on the sockmap plane. */
 bool contender_settle(struct contender *contender, size_t pairs);
 
 /* After all pairs were closed: waits for their last reports and checks that the plane named
- * moved exactly the round's bytes. Always true for those that are not ours. */
+ * moved exactly the round's bytes (at least those with TLS, whose records it counts). Always true for those that
+ * are not ours. */
 bool contender_check(struct contender *contender, struct contender_round *round);
 
 bool contender_fail(struct contender *contender, const char *format, ...) __attribute__((format(printf, 2, 3)));
