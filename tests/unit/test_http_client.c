@@ -116,9 +116,9 @@ static void answer_late(void **state)
 			http_server_stop(served.server);
 		http_request_answer(served.held, 200, "late", 4);
 		if (gone == 0) {
-			assert_int_equal(http_server_open_requests(served.server), 0);
 			run_until(&outcome.done);
 			assert_string_equal(outcome.body, "late");
+			assert_int_equal(http_server_open_requests(served.server), 0);
 		} else if (gone == 2) {
 			run_until(&outcome.done);
 			assert_true(outcome.closed_early);

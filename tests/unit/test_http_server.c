@@ -262,6 +262,110 @@ static void end_a_request_that_only_trickles(void **state)
 	stop_serving(&served);
 }
 
+/* A client whose kernel takes little at once. */
+static int connect_narrow(uint16_t port)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	int fd = socket(AF_INET, SOCK_STREAM, 0), bytes = 4096;
+
+	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes)), 0);
+	assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	evutil_make_socket_nonblocking(fd);
+	return fd;
+}
+
+static void end_an_answer_that_is_only_sipped(void **state)
+{
+	size_t length = 16 << 20; /* more than the kernel's buffers take */
+	char *body = calloc(1, length), byte;
+	struct served served;
+	ssize_t count;
+
+	(void)state;
+	serve(&served, NULL, (struct http_server_options){ .progress_timeout_ms = 5000, .request_timeout_ms = 200 });
+	int fd = connect_narrow(http_server_port(served.server));
+	assert_int_equal(send(fd, "GET /hold HTTP/1.1\r\n\r\n", 22, MSG_NOSIGNAL), 22);
+	run_until(&served.has_held);
+	uint64_t start = clock_now_ms(), taken = 0;
+	http_request_answer(served.held, 200, body, length);
+	/* A byte now and then while the server is at it; then all that came. */
+	while (clock_now_ms() - start < 250) {
+		event_base_loop(base, EVLOOP_NONBLOCK);
+		taken += recv(fd, &byte, 1, MSG_DONTWAIT) > 0;
+		usleep(1000);
+	}
+	while ((count = recv(fd, body, length, MSG_DONTWAIT)) > 0 || (count < 0 && errno == EAGAIN)) {
+		assert_true(clock_now_ms() - start < 4000);
+		taken += count > 0 ? (size_t)count : 0;
+		event_base_loop(base, EVLOOP_NONBLOCK);
+	}
+	assert_true(taken < length);
+	close(fd);
+	free(body);
+	stop_serving(&served);
+}
+
+/* What the client sent behind its request is never read, if it is only its close_notify. Closing
+ * with it unread would reset the connection, and the client lose what its kernel had no room for. */
+static void deliver_the_last_answer_whole(void **state)
+{
+	static const char request[] = "GET /hold HTTP/1.1\r\nConnection: close\r\n\r\n";
+	size_t length = 1 << 20;
+	char *body = malloc(length), *got = malloc(2 * length);
+
+	(void)state;
+	memset(body, 'x', length);
+	for (int over_tls = 0; over_tls < 2; over_tls++) {
+		SSL_CTX *context = over_tls ? tls_context_client(&client_tls, "http/1.1") : NULL;
+		SSL *tls = context ? SSL_new(context) : NULL;
+		uint64_t end = clock_now_ms() + PATIENCE_MS;
+		struct served served;
+		size_t have = 0;
+		bool is_sent = false, is_over = false;
+
+		serve(&served, over_tls ? &server_tls : NULL, (struct http_server_options){ 0 });
+		int fd = connect_narrow(http_server_port(served.server));
+		if (tls) {
+			SSL_set_fd(tls, fd);
+			SSL_set_connect_state(tls);
+			assert_int_equal(tls_connection_expect(tls, "localhost", true), 0);
+		}
+		while (!is_over) {
+			assert_true(clock_now_ms() < end);
+			event_base_loop(base, EVLOOP_NONBLOCK);
+			if (!is_sent) {
+				is_sent = tls ? SSL_write(tls, request, sizeof(request) - 1) > 0 :
+						send(fd, request, sizeof(request) - 1, MSG_NOSIGNAL) > 0;
+				if (is_sent && tls)
+					SSL_shutdown(tls);
+				else if (is_sent)
+					send(fd, "behind it", 9, MSG_NOSIGNAL);
+			}
+			if (served.held) {
+				assert_int_equal(http_server_open_requests(served.server), 1);
+				http_request_answer(served.held, 200, body, length);
+				served.held = NULL;
+				assert_int_equal(http_server_open_requests(served.server), 1); /* not written out */
+			}
+			int count = tls ? SSL_read(tls, got + have, 3000) : (int)recv(fd, got + have, 3000, 0);
+
+			have += count > 0 ? (size_t)count : 0;
+			is_over = tls ? count <= 0 && SSL_get_error(tls, count) != SSL_ERROR_WANT_READ :
+					count == 0 || (count < 0 && errno != EAGAIN);
+		}
+		assert_true(have > length);
+		assert_int_equal(http_server_open_requests(served.server), 0);
+		assert_memory_equal(got, "HTTP/1.1 200 OK\r\n", 17);
+		assert_memory_equal(got + have - length, body, length);
+		SSL_free(tls);
+		SSL_CTX_free(context);
+		close(fd);
+		stop_serving(&served);
+	}
+	free(body);
+	free(got);
+}
+
 static void hold_so_many_connections_and_no_more(void **state)
 {
 	struct served served;
@@ -370,6 +474,8 @@ int main(void)
 		cmocka_unit_test(answer_a_large_body_that_keeps_coming),
 		cmocka_unit_test(close_slow_clients),
 		cmocka_unit_test(end_a_request_that_only_trickles),
+		cmocka_unit_test(end_an_answer_that_is_only_sipped),
+		cmocka_unit_test(deliver_the_last_answer_whole),
 		cmocka_unit_test(hold_so_many_connections_and_no_more),
 		cmocka_unit_test(answer_in_one_tls_record),
 	};

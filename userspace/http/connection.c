@@ -6,9 +6,9 @@
  *                                                      -> LINGERING -> closed
  *
  * Reading is on in HEAD, BODY and LINGERING only. Every state but HANDLING has a
- * deadline. LINGERING comes after an answer to a request that was not read to
- * its end: closing at once would reset the connection, and the reset can
- * destroy the answer on its way. */
+ * deadline. LINGERING comes after the last answer: the client may have sent more,
+ * if only its close_notify, and closing with bytes unread resets the connection,
+ * which destroys the part of the answer that is still on its way. */
 #include "http/connection.h"
 
 #include "base/instant.h"
@@ -45,7 +45,7 @@ struct http_connection {
 	enum connection_state state;
 	bool head_began;
 	uint64_t began_ms; /* head_began: when */
-	bool keep_alive, linger; /* after the present answer */
+	bool keep_alive; /* after the present answer */
 	struct http_request *request;
 	struct evbuffer *body; /* of the request that is being read */
 	struct http_chunks chunks;
@@ -150,7 +150,8 @@ static void write_answer(struct http_connection *connection, const struct http_r
 	if (has_body)
 		evbuffer_add(output, body, length);
 	connection->state = CONNECTION_ANSWERING;
-	evtimer_del(connection->deadline); /* the stream's write timeout takes over */
+	/* As long as a request may take; the stream's write timeout sees to it that it moves on. */
+	set_deadline(connection, connection->server->request_timeout_ms);
 }
 
 void http_connection_answer(struct http_connection *connection, const struct http_request *request, int status,
@@ -171,7 +172,6 @@ static void refuse_request(struct http_connection *connection, int status, const
 			 reason, status);
 	bufferevent_disable(connection->stream, EV_READ);
 	connection->keep_alive = false;
-	connection->linger = true;
 	connection->request = NULL;
 	if (request && !request->fields)
 		request->fields = evbuffer_new();
@@ -198,6 +198,7 @@ static void linger(struct http_connection *connection)
 		SSL_shutdown(tls);
 	shutdown(bufferevent_getfd(connection->stream), SHUT_WR);
 	connection->state = CONNECTION_LINGERING;
+	evbuffer_drain(bufferevent_get_input(connection->stream), SIZE_MAX);
 	bufferevent_enable(connection->stream, EV_READ);
 	set_deadline(connection, LINGER_TIMEOUT_MS);
 }
@@ -218,7 +219,6 @@ static void hand_over(struct http_connection *connection)
 	request->body[request->length] = '\0';
 	connection->state = CONNECTION_HANDLING;
 	connection->keep_alive = request->head.keep_alive;
-	connection->linger = false;
 	http_server_handle(connection->server, request);
 }
 
@@ -363,10 +363,8 @@ static void handle_written(struct bufferevent *stream, void *context)
 	if (connection->keep_alive) {
 		start_head(connection);
 		read_requests(connection); /* the next one may have come already */
-	} else if (connection->linger) {
-		linger(connection);
 	} else {
-		close_connection(connection);
+		linger(connection);
 	}
 }
 
@@ -417,6 +415,9 @@ static void handle_deadline(int fd, short events, void *context)
 				 server->handshake_timeout_ms);
 	else if (connection->state == CONNECTION_BODY || (connection->state == CONNECTION_HEAD && connection->head_began))
 		http_server_tell(server, LOG_LEVEL_WARNING, "request from %s did not arrive in time", connection->peer);
+	else if (connection->state == CONNECTION_ANSWERING)
+		http_server_tell(server, LOG_LEVEL_WARNING, "%s did not take its answer within %u ms", connection->peer,
+				 server->request_timeout_ms);
 	close_connection(connection);
 }
 
@@ -469,6 +470,16 @@ void http_connections_close_idle(struct http_server *server)
 		if (brings_nothing(connection))
 			close_connection(connection);
 	}
+}
+
+size_t http_connections_answering(const struct http_server *server)
+{
+	const struct http_connection *connection;
+	size_t count = 0;
+
+	TAILQ_FOREACH(connection, &server->connections, entry)
+		count += connection->state == CONNECTION_ANSWERING;
+	return count;
 }
 
 bool http_connections_close_oldest(struct http_server *server)

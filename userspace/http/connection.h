@@ -56,6 +56,7 @@ void http_connection_start(struct http_server *server, int fd, const struct sock
 void http_connection_answer(struct http_connection *connection, const struct http_request *request, int status,
 			    const char *body, size_t length);
 void http_connections_close_idle(struct http_server *server);
+size_t http_connections_answering(const struct http_server *server); /* whose answer is not written out yet */
 /* Closes the one that has been open longest of those that bring nothing. Returns
  * whether there was one. */
 bool http_connections_close_oldest(struct http_server *server);

@@ -223,7 +223,7 @@ void http_server_stop(struct http_server *server)
 
 size_t http_server_open_requests(const struct http_server *server)
 {
-	return server->open_requests;
+	return server->open_requests + http_connections_answering(server);
 }
 
 uint16_t http_server_port(const struct http_server *server)

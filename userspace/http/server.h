@@ -32,7 +32,7 @@ struct http_server_options {
 	unsigned handshake_timeout_ms; /* whole TLS handshake; 0: 10 s */
 	unsigned idle_timeout_ms;      /* between requests; 0: 60 s */
 	unsigned progress_timeout_ms;  /* a whole head; a body or an answer without a byte moving; 0: 30 s */
-	unsigned request_timeout_ms;   /* a whole request, from its first byte; 0: 120 s */
+	unsigned request_timeout_ms;   /* a whole request, from its first byte, and then its answer; 0: 120 s */
 	unsigned max_connections;      /* at once; 0: 4096 */
 };
 
@@ -40,6 +40,7 @@ struct http_server_options {
 int http_server_start(struct event_base *base, const struct http_server_options *options, struct http_server **result);
 /* Closes the listener; open requests go on. */
 void http_server_stop(struct http_server *server);
+/* Requests without an answer, and answers that are still being written. */
 size_t http_server_open_requests(const struct http_server *server);
 uint16_t http_server_port(const struct http_server *server); /* the one bound, if port 0 was asked for */
 void http_server_free(struct http_server *server);
