@@ -15,7 +15,6 @@ Figures are lines "KERNEL WORKLOAD CONTENDER FIGURE VALUE". Needs a build (`make
 iproute2. Ends with status 1 if a figure is missing; a goal that was missed is shown, not an error."""
 import argparse
 import collections
-import fcntl
 import os
 import re
 import signal
@@ -55,6 +54,19 @@ def list_jobs(options, role):
             parameters = " ".join(str(value) for value in rest)
             jobs.append(Job(label, 1800, f"guest/path.sh {label} {seconds} {parameters} {PATH_CONTENDERS}"))
     return jobs
+
+
+def prepare(roles):
+    """Kernels and archives; meanwhile no test may do the same."""
+    lock = run.take_lock("lock")
+    kernels = [kernel for kernel in run.list_kernels(False) if kernel["role"] in roles]
+    kernels.sort(key=lambda kernel: roles.index(kernel["role"]))
+    missing = [f"{kernel['role']} ({kernel['reason']})" for kernel in kernels if kernel["release"] == "-"]
+    if missing or len(kernels) < len(roles):
+        sys.exit("bench.py: a kernel cannot be had: " + ", ".join(missing or roles))
+    run.build_archives(kernels, "bench-base.cpio")
+    lock.close()
+    return kernels
 
 
 def measure(kernel, jobs, results):
@@ -107,21 +119,15 @@ def main():
     parser.add_argument("--reuse", action="store_true")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no guest is left behind
-    os.makedirs(run.BUILD, exist_ok=True)
     problems = []
     started = time.monotonic()
     if not options.reuse:
-        with open(os.path.join(run.BUILD, "lock"), "w") as lock, open(options.results, "w") as results:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            wanted = options.kernel or ["debian-13", "debian-12"]
-            kernels = [kernel for kernel in run.list_kernels(False) if kernel["role"] in wanted]
-            kernels.sort(key=lambda kernel: wanted.index(kernel["role"]))
-            if any(kernel["release"] == "-" for kernel in kernels) or len(kernels) < len(wanted):
-                sys.exit("bench.py: a kernel cannot be had: " + ", ".join(
-                    f"{kernel['role']} ({kernel['reason']})" for kernel in kernels if kernel["release"] == "-"))
-            run.build_archives(kernels)
+        lock = run.take_lock("bench.lock")
+        kernels = prepare(options.kernel or ["debian-13", "debian-12"])
+        with open(options.results, "w") as results:
             for kernel in kernels:
                 problems += measure(kernel, list_jobs(options, kernel["role"]), results)
+        lock.close()
     problems += write_tables(read_figures(options.results), options.table)
     for problem in problems:
         print(f"FAIL {problem}")

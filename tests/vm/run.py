@@ -41,8 +41,20 @@ SHORT_CONTRACT = {
     "splice": ("token-with-data", "half-close", "reset", "two-way"),
     "copy": ("token-with-data", "half-close", "reset", "early-fin"),
 }
-SHORT_MIXES = {"ktls-splice": ("KK", "KP"), "tls": ("UU", "KU")}
-SHORT_MIXED = ("half-close", "two-way")
+SHORT_MIXES = {  # mixes and tests; several groups a job
+    "ktls-splice": ((("KK", "KP"), ("half-close", "two-way")),
+                    (("PK", "HK", "KH"), ("half-close", "reset")),
+                    (("KK",), ("slow-reader", "stopped-reader", "idle-then-used"))),
+    "tls": ((("UU", "KU"), ("half-close", "two-way")),
+            (("PU",), ("slow-reader",))),
+}
+PATIENCE = 10  # factor of every deadline, and of the share of a processor that an idle relay may use
+RESETS = 20  # a test that once failed in one of seven runs
+
+
+def all_of(commands):
+    """Runs each, whatever became of those before."""
+    return " ".join(f"{command} || bad=1;" for command in commands) + ' [ -z "$bad" ]'
 
 
 def list_jobs(is_short):
@@ -53,13 +65,17 @@ def list_jobs(is_short):
         Job("tls-party", 90, "test_relay_tls"),
         Job("ping", 180, "tools/demo.sh"),
     ]
+    contract = f"relay_contract --small --patience {PATIENCE}"
     for plane in PLANES:
         tests = "".join(f" --test {name}" for name in SHORT_CONTRACT[plane]) if is_short else ""
-        jobs.append(Job(plane, 180 if is_short else 1200, f"relay_contract --small --plane {plane}{tests}"))
-    for name, mixes in (SHORT_MIXES if is_short else MIXES).items():
-        chosen = "".join(f" --mix {mix}" for mix in mixes)
-        tests = "".join(f" --test {test}" for test in SHORT_MIXED) if is_short else ""
-        jobs.append(Job(name, 300 if is_short else 2400, f"relay_contract --small --patience 10{chosen}{tests}"))
+        jobs.append(Job(plane, 180 if is_short else 1800, f"{contract} --plane {plane}{tests}"))
+    for name, mixes in MIXES.items():
+        groups = SHORT_MIXES[name] if is_short else ((mixes, ()),)
+        jobs.append(Job(name, 600 if is_short else 3600, all_of(
+            contract + "".join(f" --mix {mix}" for mix in mixes) + "".join(f" --test {test}" for test in tests)
+            for mixes, tests in groups)))
+    if not is_short:
+        jobs.append(Job("ktls-resets", 1200, all_of([f"{contract} --mix KH --test reset"] * RESETS)))
     return jobs
 
 
@@ -119,8 +135,8 @@ def report_job(report, kernel, result):
         print(f"     {line}")
 
 
-def build_archives(kernels):
-    base = os.path.join(BUILD, "base.cpio")
+def build_archives(kernels, name="base.cpio"):
+    base = os.path.join(BUILD, name)
     run_tool("initramfs.sh", "base", base)
     for kernel in kernels:
         kernel["archives"] = [base, os.path.join(os.path.dirname(kernel["vmlinuz"]), "modules.cpio")]
@@ -129,6 +145,14 @@ def build_archives(kernels):
 
 def find_tool(name):
     return shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+
+
+def take_lock(name):
+    """One run at a time, as long as the result is kept."""
+    os.makedirs(BUILD, exist_ok=True)
+    lock = open(os.path.join(BUILD, name), "w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock
 
 
 def run_tool(name, *arguments):
@@ -207,7 +231,8 @@ def check_coverage(options, kernels, report):
 
 def write_table(path, kernels, report, is_short):
     columns = [("sockmap", "sockmap"), ("splice", "splice"), ("copy", "copy"), ("ping", "ping through the relay"),
-               ("ktls", "kTLS in the kernel"), ("log", "kernel log")]
+               ("ktls", "kTLS by itself"), ("ktls-splice", "pairs with kTLS"), ("tls", "pairs with userspace TLS"),
+               ("map", "who enters the socket map"), ("log", "kernel log")]
     lines = ["| kernel | " + " | ".join(title for _, title in columns) + " |", "| --- " * (len(columns) + 1) + "|"]
     for kernel in kernels:
         name = kernel["banner"] if kernel.get("banner") else kernel["name"]
@@ -244,9 +269,7 @@ def main():
     if needed or os.uname().machine != "x86_64":
         sys.exit("run.py: guests need " + (", ".join(needed) + " (tools/deps.sh vm)" if needed else "an x86-64 host"))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no guest is left behind
-    os.makedirs(BUILD, exist_ok=True)
-    lock = open(os.path.join(BUILD, "lock"), "w")  # one run at a time; held until the end
-    fcntl.flock(lock, fcntl.LOCK_EX)
+    lock = take_lock("lock")  # held until the end
     started = time.monotonic()
     report = Report()
     kernels = find_kernels(options, report)
@@ -256,6 +279,7 @@ def main():
     check_coverage(options, kernels, report)
     if options.table:
         write_table(options.table, kernels, report, options.short)
+    lock.close()
     print(f"took {time.monotonic() - started:.0f} s; logs are in build/vm/log")
     print(f"{report.passed} passed, {report.failed} failed, {report.skipped} skipped")
     return 1 if report.failed or not report.passed else 0

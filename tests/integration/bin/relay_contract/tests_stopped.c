@@ -68,7 +68,8 @@ static void stopped_reader(struct test *test)
 	double idle_share = (double)(host_cpu_ns(&test->host) - cpu_ns) / (double)(clock_now_ns() - idle_start_ns);
 	if (!pair_check_bytes(pair))
 		goto out;
-	if (pair->ends[0].sent > sent + sent / 20) {
+	/* A window that was closed by little buffers opens again by little, when the kernel makes them fewer. */
+	if (pair->ends[0].sent > sent + sent / 20 + 4 * TEST_BUFFER) {
 		test_fail(test, "a writer behind a stopped reader went on by %llu bytes", (unsigned long long)(pair->ends[0].sent - sent));
 		goto out;
 	}
@@ -184,18 +185,18 @@ static bool thousand_check_rate(struct test *test, double before, double beside)
 
 static bool thousand_check_idle(struct test *test)
 {
-	double share = 1;
+	double share = 1, most = 0.02 * test->patience;
 
 	for (size_t at = 0; at < BUSY_PAIRS; at++)
 		pair_release(test->pairs[at], 0, test->pairs[at]->ends[0].sent);
 	engine_run_for(&test->engine, 500); /* what was under way arrives */
-	for (int attempt = 0; attempt < 3 && share >= 0.02; attempt++) {
+	for (int attempt = 0; attempt < 3 && share >= most; attempt++) {
 		uint64_t cpu_ns = host_cpu_ns(&test->host), start_ns = clock_now_ns();
 		engine_run_for(&test->engine, 3000);
 		share = (double)(host_cpu_ns(&test->host) - cpu_ns) / (double)(clock_now_ns() - start_ns);
 	}
 	test_note(test, "daemon idle %.2f %% of a core", 100 * share);
-	return share < 0.02 || test_fail(test, "the daemon uses %.1f %% of a core for stopped pairs", 100 * share);
+	return share < most || test_fail(test, "the daemon uses %.1f %% of a core for stopped pairs", 100 * share);
 }
 
 static void thousand_stopped(struct test *test)
