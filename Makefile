@@ -43,7 +43,7 @@ relay_bench_SHARED := $(guest_bench_SHARED)
 map_watch_SHARED := $(guest_bench_SHARED) tests/vm/bin/guest_bench/end.c
 path_bench_SHARED := $(map_watch_SHARED)
 
-.PHONY: all deps demo test test-full certs sd-setup env install clean help fuzz tests bench-quick vm-test vm-matrix vm-bench
+.PHONY: all deps demo test test-full certs sd-setup env install clean help fuzz tests bench bench-quick vm-test vm-matrix vm-bench
 .DEFAULT_GOAL := all
 .SECONDARY:
 .DELETE_ON_ERROR:
@@ -67,6 +67,10 @@ bench-quick: ## print the figures of docs/benchmarks.md
 	@tools/deps.sh build test bench
 	@$(MAKE) --no-print-directory -j$$(nproc) tests
 	@tests/bench/quick.sh
+bench: ## measure the relay beside its peers (25 minutes); writes docs/bench
+	@tools/deps.sh build test bench
+	@$(MAKE) --no-print-directory -j$$(nproc) tests
+	@tests/bench/run.sh
 vm-test: ## probe, contract, ping and kTLS inside Debian's 6.1 and 6.12 kernels (emulated)
 	@tools/deps.sh build test vm
 	@$(MAKE) --no-print-directory -j$$(nproc) tests

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ping from hd-1 to hd-2 through the whole stack: warm, cold, and from 16 callers at
-once.
+"""The ping from hd-1 to hd-2 through the whole stack: warm, cold, and from several callers at
+once (BENCH_CALLERS).
 
    control_plane.py FOLDER [RESULTS]
 
@@ -19,6 +19,7 @@ from bench_stack import TOP, Figures, established, make_stack, stack_module
 WARM_CALLS = int(os.environ.get("BENCH_WARM_CALLS", 60))
 COLD_CALLS = int(os.environ.get("BENCH_COLD_CALLS", 9))
 CALLER_ROUNDS = int(os.environ.get("BENCH_CALLER_ROUNDS", 3))
+CALLERS = [int(count) for count in os.environ.get("BENCH_CALLERS", "1,16").split(",")]
 CALLER_SECONDS = 3
 KEPT_PORTS = (stack_module.INTERNAL_PORT, stack_module.PROXY_PORT, stack_module.PROXY_HYPER_PORT,
               stack_module.RELAY_TLS_PORT)
@@ -100,7 +101,7 @@ def main():
         check_plane(stack)
         for number in range(CALLER_ROUNDS):
             print(f"  ping: callers, round {number + 1} of {CALLER_ROUNDS}", file=sys.stderr)
-            for count in (1, 16):
+            for count in CALLERS:
                 before = busy_seconds(stack.processes)
                 rate, p50, p99, client_us, _ = callers(stack, count, CALLER_SECONDS if count > 1 else 1)
                 calls = rate * (CALLER_SECONDS if count > 1 else 1)

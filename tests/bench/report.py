@@ -8,49 +8,15 @@ With MARKDOWN the tables go into that file too, between its lines <!-- figures -
 <!-- /figures -->, or as the whole file if it is not there yet. Ends with status 1 if
 figures are missing; a goal that was missed is shown, not an error.
 """
-import collections
 import os
 import pathlib
 import platform
 import re
-import statistics
-import subprocess
 import sys
 
+from results import Results, render, title, verdict, version_of, write_markdown
+
 CONTENDERS = ("direct", "sockmap", "splice", "copy", "haproxy", "socat")
-TITLES = {"haproxy": "HAProxy", "stack": "whole stack"}
-
-
-class Results:
-    def __init__(self, path):
-        self.rounds = collections.defaultdict(list)
-        for line in pathlib.Path(path).read_text().splitlines():
-            workload, contender, figure, value = line.split()
-            self.rounds[workload, contender, figure].append(float(value))
-        self.missing = []
-
-    def median(self, workload, contender, figure):
-        values = self.rounds.get((workload, contender, figure))
-        if not values:
-            self.missing.append(f"{workload} {contender} {figure}")
-            return float("nan")
-        return statistics.median(values)
-
-    def spread(self, workload, contender, figure):
-        values = self.rounds.get((workload, contender, figure)) or [float("nan")]
-        return min(values), max(values)
-
-    def best(self, workload, figure, names, better=min):
-        """The best of the named, and its name."""
-        return better((self.median(workload, name, figure), name) for name in names)
-
-
-def title(name):
-    return TITLES.get(name, name)
-
-
-def verdict(reached):
-    return "reached" if reached else "MISSED"
 
 
 def goal_rows(results):
@@ -132,11 +98,6 @@ def detail_tables(results):
     yield "bytes that the kernel redirected", ["plane", "round trip", "chat", "bulk"], shares
 
 
-def version_of(*command):
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-    return re.search(r"\d+\.\d+[\w.+~-]*", done.stdout).group(0)
-
-
 def machine_facts():
     model = re.search(r"model name\s*: (.*)", pathlib.Path("/proc/cpuinfo").read_text())
     memory = int(re.search(r"MemTotal:\s*(\d+)", pathlib.Path("/proc/meminfo").read_text()).group(1))
@@ -145,29 +106,12 @@ def machine_facts():
             f"Linux {platform.release()}, {congestion} as congestion control, HAProxy {version_of('haproxy', '-v')}, socat {version_of('socat', '-V')}")
 
 
-def render(heads, rows, markdown):
-    if markdown:
-        lines = ["| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
-        return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
-    widths = [max(len(str(row[at])) for row in [heads, *rows]) for at in range(len(heads))]
-    return "\n".join("  " + "  ".join(str(cell).ljust(width) for cell, width in zip(row, widths)).rstrip() for row in [heads, *rows])
-
-
 def text_of(results, markdown):
     heads = ["figure", "measured", "goal", ""]
     parts = [machine_facts(), render(heads, list(goal_rows(results)), markdown)]
     for text, table_heads, rows in detail_tables(results):
         parts += [f"{text}:", render(table_heads, rows, markdown)]
     return "\n\n".join(parts)
-
-
-def write_markdown(path, text):
-    path = pathlib.Path(path)
-    old = path.read_text() if path.exists() else "<!-- figures -->\n<!-- /figures -->\n"
-    begin, end = "<!-- figures -->\n", "<!-- /figures -->"
-    if begin not in old or end not in old:
-        raise SystemExit(f"report: {path} has no lines <!-- figures --> and <!-- /figures -->")
-    path.write_text(old.split(begin)[0] + begin + "\n" + text + "\n\n" + end + old.split(end, 1)[1])
 
 
 def main():

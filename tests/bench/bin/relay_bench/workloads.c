@@ -22,8 +22,8 @@ const struct workload workloads[] = {
 	/* 3. mixed */
 	{ .name = "mixed", .run = workload_mixed, .suites = SUITE_FULL, .pairs = 100, .sizes = { 64 }, .weight = 1.5 },
 	/* 4. memory under load */
-	{ .name = "slow-readers", .run = workload_slow_readers, .suites = SUITE_FULL, .pairs = 100, .weight = 4 },
-	{ .name = "segments", .run = workload_segments, .suites = SUITE_FULL, .pairs = 100, .weight = 3 },
+	{ .name = "slow-readers", .run = workload_slow_readers, .suites = SUITE_FULL, .pairs = 100, .weight = 3 },
+	{ .name = "segments", .run = workload_segments, .suites = SUITE_FULL, .pairs = 100, .weight = 2 },
 	/* 5. setup */
 	{ .name = "joins", .run = workload_joins, .suites = SUITE_QUICK, .pairs = 16, .weight = 1.5, .needs_tickets = true },
 	{ .name = "joins-1", .run = workload_joins, .suites = SUITE_FULL, .pairs = 1, .weight = 1, .needs_tickets = true },
