@@ -117,9 +117,17 @@ static ssize_t explain(struct session *session, int result, int saved_errno)
 	return broken(session, OUTCOME_TLS_BROKEN, ERR_reason_error_string(code));
 }
 
-/* Keeps what a read has met behind the bytes that it brought: the next call returns it. */
+bool session_is_lost(int error)
+{
+	return error == ECONNRESET || error == EPIPE || error == ETIMEDOUT || error == EHOSTUNREACH || error == ENETUNREACH;
+}
+
+/* Keeps what a read has met behind the bytes that it brought: the next call returns it. There may be no next
+ * call for as long as the target takes nothing, so a lost connection is told at once. */
 static ssize_t bring(struct session *session, size_t got, ssize_t verdict)
 {
+	if (verdict < 0 && session_is_lost(errno))
+		return verdict;
 	if (verdict < 0 && errno == EAGAIN)
 		session->is_empty = true;
 	else if (verdict < 0)

@@ -44,6 +44,8 @@ bool session_update(struct side *target);
 /* The connection has an error: was all that mattered through before? A peer that has sent its close_notify
  * may close its socket at once, and answers ours with a reset. */
 bool session_is_through(struct side *side);
+/* The connection is lost. A call that says so has taken the error: no event will tell of it. */
+bool session_is_lost(int error);
 /* Ends the pair after a call on `side`'s session has failed. */
 void session_fail(struct side *side, int error, const char *what);
 

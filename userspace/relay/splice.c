@@ -56,6 +56,10 @@ static ssize_t fill_pipe(struct side *side)
 	for (;;) {
 		ssize_t size = splice(side->watch.fd, NULL, side->pipe->in, NULL, capacity - filled, SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
 
+		if (size < 0 && filled && session_is_lost(errno)) {
+			side->pipe_bytes = filled; /* not an empty pipe to be given back */
+			return size;
+		}
 		if (size <= 0)
 			return filled ? (ssize_t)filled : size;
 		filled += (unsigned)size;
