@@ -13,6 +13,7 @@ static bool measure(struct crowd *crowd, const struct workload *workload, bool b
 	struct flood_plan plan = { .count = workload->pairs, .both_ways = both_ways };
 	struct machine_time from, to;
 	struct memory start, now;
+	double lost;
 
 	memory_take(contender, &start);
 	struct flood *flood = flood_start(crowd, &plan);
@@ -23,13 +24,15 @@ static bool measure(struct crowd *crowd, const struct workload *workload, bool b
 	double bytes = (double)(flood_received(flood) - before);
 	machine_time_take(&to);
 	memory_take(contender, &now);
-	if (!flood_stop(flood))
-		return contender_fail(contender, "a stream broke, or bytes are missing");
+	if (!flood_stop(flood, &lost))
+		return false;
 	figure(label, contender, "gb_per_s", bytes / (double)(to.now_ns - from.now_ns));
 	figure(label, contender, "cpu_s_per_gb", machine_busy_seconds(&from, &to) * 1e9 / bytes);
 	figure(label, contender, "client_s_per_gb", (double)(to.own_ns - from.own_ns) / bytes);
 	figure(label, contender, "resident_mb", now.resident_kb / 1024);
 	figure(label, contender, "sockets_mb", now.sockets_kb / 1024);
+	if (contender->loses_bytes)
+		figure(label, contender, "lost_share", lost);
 	figure(label, contender, "taken_mb", (start.available_kb - now.available_kb) / 1024);
 	return true;
 }

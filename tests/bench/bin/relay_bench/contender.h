@@ -58,6 +58,7 @@ struct contender {
 	const char *settings;    /* name of a template in the folder of settings, or NULL */
 	bool in_quick;           /* takes part in `make bench-quick` */
 	size_t most_pairs;       /* 0: any number */
+	bool loses_bytes;        /* when it is overloaded: reported, not an error */
 	size_t most_tickets;     /* for one round of joins; 0: any number */
 
 	pid_t pid;      /* of a running process, which may have others in its process group; 0: none */

@@ -15,6 +15,7 @@
 #define LOOK_MS 20
 #define TICK_S 0.01
 #define QUIET_NS 20000000000ull
+#define LOST_AFTER_NS 1000000000ull /* where bytes may be lost */
 
 struct stream {
 	struct end *from, *to;
@@ -148,6 +149,7 @@ static void *read_streams(void *context)
 	struct epoll_event events[64];
 	int epoll = watch(worker, false);
 	char *piece = malloc(PIECE_SIZE);
+	bool may_lose = flood->crowd->contender->loses_bytes;
 	uint64_t last_ns;
 
 	if (flood->plan.rate || flood->plan.readers_wait)
@@ -161,6 +163,8 @@ static void *read_streams(void *context)
 		uint64_t now = sample_now_ns();
 		if (count > 0)
 			last_ns = now;
+		if (may_lose && atomic_load(&flood->all_sent) && now > last_ns + LOST_AFTER_NS)
+			break;
 		worker->failed |= now > last_ns + QUIET_NS;
 	}
 	close(epoll);
@@ -210,9 +214,10 @@ uint64_t flood_received(const struct flood *flood)
 	return received;
 }
 
-bool flood_stop(struct flood *flood)
+bool flood_stop(struct flood *flood, double *lost)
 {
-	uint64_t sent[2] = { 0 };
+	struct contender *contender = flood->crowd->contender;
+	uint64_t sent[2] = { 0 }, received = 0;
 	bool fine = true;
 
 	atomic_store(&flood->stop, true);
@@ -223,12 +228,18 @@ bool flood_stop(struct flood *flood)
 	atomic_store(&flood->all_sent, true);
 	for (unsigned at = 0; at < flood->threads; at++) {
 		pthread_join(flood->readers[at].thread, NULL);
-		fine &= !flood->readers[at].failed && has_all(&flood->readers[at]);
+		fine &= !flood->readers[at].failed;
+		received += worker_received(&flood->readers[at]);
 	}
 	for (size_t at = 0; at < flood->count; at++)
 		sent[at >= flood->plan.count] += flood->streams[at].sent;
 	crowd_count(flood->crowd, sent[0], sent[1]);
 	free(flood->streams);
 	free(flood);
-	return fine;
+	uint64_t all = sent[0] + sent[1];
+	*lost = all ? 1 - (double)received / (double)all : 0;
+	if (fine && (received == all || contender->loses_bytes))
+		return true;
+	return contender_fail(contender, "a stream broke, or bytes are missing: %llu sent, %llu arrived", (unsigned long long)all,
+			      (unsigned long long)received);
 }

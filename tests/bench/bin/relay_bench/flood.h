@@ -17,6 +17,6 @@ struct flood;
 /* The caller gives up the ends until flood_stop(). */
 struct flood *flood_start(struct crowd *crowd, const struct flood_plan *plan);
 uint64_t flood_received(const struct flood *flood);
-/* Stops writing, waits until every byte has arrived, and counts the bytes in the crowd's round. False: a
- * pair broke, or bytes are missing. Frees `flood`. */
-bool flood_stop(struct flood *flood);
+/* Stops writing, waits until every byte has arrived, and counts the bytes in the crowd's round. `lost` is the share of bytes that
+ * did not arrive, where the contender may lose some. False: a pair broke, or bytes are missing: contender->error. Frees `flood`. */
+bool flood_stop(struct flood *flood, double *lost);

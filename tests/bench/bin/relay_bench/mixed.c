@@ -10,6 +10,7 @@ bool workload_mixed(struct contender *contender, const struct workload *workload
 	struct machine_time from, to;
 	struct talk_figures figures;
 	struct crowd crowd;
+	double lost;
 
 	if (!crowd_open(&crowd, contender, workload->pairs + 1))
 		return false;
@@ -23,9 +24,9 @@ bool workload_mixed(struct contender *contender, const struct workload *workload
 	double bytes = (double)(flood_received(flood) - before);
 	machine_time_take(&to);
 	bool fine = talk_stop(talk, &figures);
-	fine &= flood_stop(flood);
+	fine &= flood_stop(flood, &lost);
 	if (!fine || !figures.answered) {
-		fine = contender_fail(contender, "the stream broke, or no answers came");
+		fine = contender_fail(contender, "no answers");
 	} else {
 		figure(workload->name, contender, "p50_us", (double)sample_percentile(&figures.times, 0.5) / 1e3);
 		figure(workload->name, contender, "p99_us", (double)sample_percentile(&figures.times, 0.99) / 1e3);

@@ -12,12 +12,14 @@
 
 #define MOST_THREADS 2 /* a side */
 #define MOST_SIZE 65536
-#define QUIET_MS 20000
+#define QUIET_NS 20000000000ull
+#define LOST_AFTER_NS 1000000000ull /* where answers may be lost */
 
 struct talker {
 	struct end *end;
 	size_t heard;        /* bytes of a message that have come */
 	size_t unsaid;       /* bytes of a message still to be sent */
+	bool waits;          /* until the socket takes them */
 	uint64_t asked_ns;   /* askers: when the question under way was sent */
 	uint64_t due_ns;     /* askers: when the next one is to be sent */
 	struct talker *next; /* in the queue of those that pause; the pause is the same for all */
@@ -64,8 +66,6 @@ static void check_error(struct party *party, ssize_t count)
 /* What the socket does not take at once is sent when it says so. */
 static void say(struct party *party, struct talker *talker)
 {
-	bool waited = talker->unsaid && talker->unsaid < party->talk->message_size;
-
 	while (talker->unsaid) {
 		ssize_t count = end_send(talker->end, nothing, talker->unsaid);
 		if (count <= 0) {
@@ -75,10 +75,10 @@ static void say(struct party *party, struct talker *talker)
 		talker->unsaid -= (size_t)count;
 		party->sent += (uint64_t)count;
 	}
-	bool waits = talker->unsaid;
-	if (waits == waited)
+	if (talker->waits == (talker->unsaid > 0))
 		return;
-	struct epoll_event event = { .events = EPOLLIN | (waits ? (uint32_t)EPOLLOUT : 0), .data.ptr = talker };
+	talker->waits = talker->unsaid > 0;
+	struct epoll_event event = { .events = EPOLLIN | (talker->waits ? (uint32_t)EPOLLOUT : 0), .data.ptr = talker };
 	epoll_ctl(party->epoll, EPOLL_CTL_MOD, talker->end->fd, &event);
 }
 
@@ -180,14 +180,14 @@ static void *chat(void *context)
 	struct party *party = context;
 	struct talk *talk = party->talk;
 	struct epoll_event events[64];
-	uint64_t last_ns = sample_now_ns();
+	uint64_t last_ns = sample_now_ns(), quiet_ns = talk->crowd->contender->loses_bytes ? LOST_AFTER_NS : QUIET_NS;
 
 	join_in(party);
 	while (!party->failed) {
 		bool stop = atomic_load(&talk->stop);
 		if (party->asks && stop && !party->open)
 			break;
-		uint64_t now = sample_now_ns(), until = now + QUIET_MS * 1000000ull;
+		uint64_t now = sample_now_ns(), until = now + quiet_ns;
 		if (!stop) {
 			ask_those_due(party, now);
 			if (party->first)
@@ -206,7 +206,11 @@ static void *chat(void *context)
 		}
 		if (count > 0 || party->first)
 			last_ns = sample_now_ns();
-		party->failed |= sample_now_ns() > last_ns + QUIET_MS * 1000000ull;
+		if (sample_now_ns() < last_ns + quiet_ns)
+			continue;
+		if (stop && quiet_ns == LOST_AFTER_NS)
+			break;
+		party->failed |= quiet_ns == QUIET_NS;
 	}
 	return NULL;
 }

@@ -19,5 +19,5 @@ struct talk_figures {
 	struct sample_list times; /* the caller's */
 };
 /* Stops measuring, waits until all questions are answered, and counts the bytes in the crowd's
- * round. False: a pair broke, or answers did not come. Frees `talk`. */
+ * round. False: a pair broke, or answers did not come: contender->error. Frees `talk`. */
 bool talk_stop(struct talk *talk, struct talk_figures *figures);
