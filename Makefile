@@ -60,9 +60,9 @@ demo: ## two servers that only the relay connects: build, run, show, stop (KEEP=
 test: ## build and run all tests (installs what is missing)
 	@tools/deps.sh build test bench vm
 	@tests/run.sh
-test-full: ## every test at full size (hours)
+test-full: ## every test at full size (hours; RESUME=1 goes on where it was ended, PARTS="unit mixes/UU" runs these)
 	@tools/deps.sh build test bench vm
-	@tests/run.sh --full
+	@tests/run.sh --full $(if $(RESUME),--resume) $(PARTS)
 bench-quick: ## print the figures of docs/benchmarks.md
 	@tools/deps.sh build test bench
 	@$(MAKE) --no-print-directory -j$$(nproc) tests
@@ -143,7 +143,6 @@ $(BUILD)/tests/bin/$(notdir $(1)): $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard $(
 	$$(call say,LD,$$@)$$(CC) $$(ALL_LDFLAGS) $$(ALL_CFLAGS) -o $$@ $$^ $$(LIBS)
 endef
 $(foreach d,$(TOOL_DIRS),$(eval $(call test_tool,$(d))))
-$(BUILD)/obj/tests/bench/bin/relay_bench/%.o: ALL_CPPFLAGS += -Itests/integration/bin/relay_contract
 
 # ---- fuzz targets: clang's libFuzzer, objects of their own ----
 FUZZ_SECONDS ?= 10

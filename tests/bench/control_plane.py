@@ -12,7 +12,6 @@ streams over which the proxy operator's server reaches the others stay, as they 
 import os
 import subprocess
 import sys
-import time
 
 from bench_stack import TOP, Figures, established, make_stack, stack_module
 

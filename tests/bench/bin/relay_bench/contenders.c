@@ -19,7 +19,8 @@ struct contender contenders[] = {
 	  .command = { "strelaysrv", "-listen", "@ADDRESS@:@FRONT@", "-keys", "@FOLDER@", "-pools=", "-status-srv=", "-ping-interval=24h",
 		       "-network-timeout=24h", "-message-timeout=10m" } },
 	/* It drops what it cannot pass on at once, of TCP streams too (its issues 51 and 58). */
-	{ .name = "coturn", .kind = &kind_turn, .loses_bytes = true, .settings = "turnserver.conf", .command = { "turnserver", "-c", "@SETTINGS@" } },
+	{ .name = "coturn", .kind = &kind_turn, .loses_bytes = true, .settings = "turnserver.conf",
+	  .command = { "turnserver", "-c", "@SETTINGS@" } },
 
 	{ .name = "direct-tls", .kind = &kind_direct, .tls = TLS_BETWEEN },
 	{ .name = "handed-off", .kind = &kind_ours_tls, .plane = PLANE_SOCKMAP, .tls = TLS_BETWEEN },

@@ -69,7 +69,8 @@ static bool show(const struct joiner *joiner, struct join *join, int side)
 {
 	uint8_t bytes[sizeof join->ticket.shown[0] + 1] = { 0 };
 	size_t size = join->ticket.size + (side ? 1 : 0);
-	uint32_t address = place_is_loopback(PLACE_RELAY) ? FIRST_ADDRESS + (joiner->number + (uint32_t)(join - joiner->joins) * MOST_THREADS) % ADDRESSES : 0;
+	uint32_t number = joiner->number + (uint32_t)(join - joiner->joins) * MOST_THREADS;
+	uint32_t address = place_is_loopback(PLACE_RELAY) ? FIRST_ADDRESS + number % ADDRESSES : 0;
 
 	memcpy(bytes, join->ticket.shown[side], join->ticket.size);
 	bytes[join->ticket.size] = 'x';
@@ -126,7 +127,8 @@ static bool hear(struct joiner *joiner, struct join *join, int side)
 
 	if (count > 0)
 		join->heard[side] += (size_t)count;
-	if (count <= 0 || (join->heard[side] >= kind->reply_size && kind->reply_size && memcmp(join->bytes[side], kind->reply, kind->reply_size))) {
+	bool answered = kind->reply_size && join->heard[side] >= kind->reply_size;
+	if (count <= 0 || (answered && memcmp(join->bytes[side], kind->reply, kind->reply_size) != 0)) {
 		joiner->failed |= !kind->reply_size;
 		refuse(joiner, join);
 		return true;
@@ -271,8 +273,8 @@ bool workload_joins(struct contender *contender, const struct workload *workload
 	start(&joining, contender, workload->pairs);
 	let_go(&joining);
 	/* Warm until some time has passed, or a part of the tickets is used. */
-	uint64_t begun_ns = sample_now_ns();
-	while (sample_now_ns() < begun_ns + (uint64_t)(workload_warm_up_s * 1e9) && (double)count_complete(&joining) < WARM_UP_SHARE * (double)most)
+	uint64_t warm_ns = sample_now_ns() + (uint64_t)(workload_warm_up_s * 1e9);
+	while (sample_now_ns() < warm_ns && (double)count_complete(&joining) < WARM_UP_SHARE * (double)most)
 		sample_sleep(LOOK_S);
 	uint64_t before = count_complete(&joining);
 	machine_time_take(&from);

@@ -242,7 +242,8 @@ int main(int argc, char **argv)
 	limit.rlim_cur = limit.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &limit);
 	if (limit.rlim_cur < FILES_WANTED)
-		fprintf(stderr, "relay_bench: only %llu files may be open; the largest workloads need %d\n", (unsigned long long)limit.rlim_cur, FILES_WANTED);
+		fprintf(stderr, "relay_bench: only %llu files may be open; the largest workloads need %d\n",
+			(unsigned long long)limit.rlim_cur, FILES_WANTED);
 	if (!make_folder(options.folder, folder) || !identity_make(folder)) {
 		fprintf(stderr, "relay_bench: cannot write to %s\n", options.folder);
 		return 1;

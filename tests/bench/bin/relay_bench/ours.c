@@ -6,7 +6,7 @@
 #include "identity.h"
 #include "sample.h"
 
-#include "host.h"
+#include "../../../integration/bin/relay_contract/host.h"
 
 #include <errno.h>
 #include <poll.h>

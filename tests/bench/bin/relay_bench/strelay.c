@@ -19,10 +19,12 @@
 #define KEY_SIZE 32
 #define MESSAGE_MAX 256
 
-/* A response: code 0, and a text of 7 bytes. */
-static const uint8_t success[] = { 0x9e, 0x79, 0xbc, 0x40, 0, 0, 0, 4, 0, 0, 0, 16, 0, 0, 0, 0, 0, 0, 0, 7, 's', 'u', 'c', 'c', 'e', 's', 's', 0 };
-
 enum message { JOIN_RELAY = 2, JOIN_SESSION = 3, RESPONSE = 4, CONNECT = 5, INVITATION = 6 };
+
+/* A response: code 0, and a text of 7 bytes. */
+static const uint8_t success[] = {
+	0x9e, 0x79, 0xbc, 0x40, 0, 0, 0, RESPONSE, 0, 0, 0, 16, 0, 0, 0, 0, 0, 0, 0, 7, 's', 'u', 'c', 'c', 'e', 's', 's', 0,
+};
 
 static uint8_t *put(uint8_t *at, uint32_t number)
 {
