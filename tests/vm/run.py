@@ -44,7 +44,7 @@ SHORT_CONTRACT = {
 SHORT_MIXES = {  # mixes and tests; several groups a job
     "ktls-splice": ((("KK", "KP"), ("half-close", "two-way")),
                     (("PK", "HK", "KH"), ("half-close", "reset")),
-                    (("KK",), ("slow-reader", "stopped-reader", "idle-then-used"))),
+                    (("KK",), ("slow-reader", "stopped-reader"))),
     "tls": ((("UU", "KU"), ("half-close", "two-way")),
             (("PU",), ("slow-reader",))),
 }
