@@ -2,21 +2,53 @@
 # SPDX-License-Identifier: Apache-2.0
 # Builds and runs every test; ends with one line that counts them all:
 # "N passed, N failed, N skipped". Exit status 0 only if none failed.
-#   run.sh [--full] [PART...]      parts: unit sanitize functional contract fuzz vm
+#   run.sh [--full] [--resume] [PART...]
+# Parts: unit sanitize functional fuzz contract mixes vm. At full size the contract can be
+# split: contract/sockmap, contract/splice, contract/copy, and mixes/HP and so on for pairs of
+# transports (P plain, H handed off, U userspace TLS, K kTLS). --resume takes over what the same
+# sources have passed at full size before, so that hours need not be had in one piece.
 set -u
 top=$(CDPATH= cd -- "$(dirname -- "$0")/.." && pwd)
 cd "$top" || exit 1
 python=${PYTHON:-/usr/bin/python3}
-full=
+planes="sockmap splice copy"
+kinds="PH HP HH PU UP HU UH UU"
+ktls_kinds="PK KP HK KH KK KU UK"
+full= resume=
 parts=()
+known() { # WORD of LIST...
+	local word=$1
+	shift
+	case " $* " in *" $word "*) return 0 ;; *) return 1 ;; esac
+}
 for word in "$@"; do
 	case $word in
 	--full) full=1 ;;
-	unit | sanitize | functional | contract | fuzz | vm) parts+=("$word") ;;
-	*) echo "run.sh: unknown part '$word' (unit sanitize functional contract fuzz vm)" >&2; exit 2 ;;
+	--resume) resume=1 ;;
+	unit | sanitize | functional | fuzz | contract | mixes | vm) parts+=("$word") ;;
+	*)
+		if known "${word#contract/}" $planes || known "${word#mixes/}" $kinds $ktls_kinds; then
+			parts+=("$word")
+		else
+			echo "run.sh: unknown part '$word' (unit sanitize functional fuzz contract[/PLANE] mixes[/XY] vm)" >&2
+			exit 2
+		fi
+		;;
 	esac
 done
-[ ${#parts[@]} -gt 0 ] || parts=(unit sanitize functional fuzz contract vm)
+[ ${#parts[@]} -gt 0 ] || parts=(unit sanitize functional fuzz contract mixes vm)
+if [ -n "$full" ]; then
+	split=()
+	for part in "${parts[@]}"; do
+		case $part in
+		contract) for name in $planes; do split+=("contract/$name"); done ;;
+		# Without kTLS its pairs are one line that says why.
+		mixes) for name in $kinds $ktls_kinds; do split+=("mixes/$name"); done ;;
+		*) split+=("$part") ;;
+		esac
+	done
+	parts=("${split[@]}")
+fi
 logs=build/tests/log
 mkdir -p "$logs"
 passed=0 failed=0 skipped=0
@@ -43,18 +75,20 @@ add_closing_line() { # LOG STATUS NAME
 }
 
 run_unit() { # BUILD LABEL
-	local test name log p f s status
-	for test in tests/unit/test_*.c; do
-		name=$(basename "$test" .c)
-		test=$1/tests/unit/$name
+	local name log p f s status
+	for name in tests/unit/test_*.c; do basename "$name" .c; done |
+		CMOCKA_MESSAGE_OUTPUT=TAP xargs -P "$(nproc)" -I{} sh -c \
+			'timeout 300 "$1/tests/unit/{}" >"$2/{}.$3.log" 2>&1; echo $? >"$2/{}.$3.status"' sh "$1" "$logs" "$2"
+	for name in tests/unit/test_*.c; do
+		name=$(basename "$name" .c)
 		log=$logs/$name.$2.log
-		CMOCKA_MESSAGE_OUTPUT=TAP timeout 300 "$test" >"$log" 2>&1
-		status=$?
+		status=$(cat "$logs/$name.$2.status")
+		rm -f "$logs/$name.$2.status"
 		p=$(grep -cE '^\s*ok [0-9]+' "$log")
 		# cmocka writes a skipped test as "not ok N # SKIP name".
 		s=$(grep -cE '^\s*not ok [0-9]+ # SKIP' "$log")
 		f=$(($(grep -cE '^\s*not ok [0-9]+' "$log") - s))
-		if [ $status != 0 ] && [ "$f" = 0 ]; then f=1; fi
+		if [ "$status" != 0 ] && [ "$f" = 0 ]; then f=1; fi
 		count $p $f $s
 		printf '  %-34s %3d passed, %d failed, %d skipped\n' "$name" $p $f $s
 		[ "$f" = 0 ] || { grep -vE '^\s*ok [0-9]+' "$log" | tail -40; }
@@ -79,8 +113,32 @@ in_namespace() {
 	fi
 }
 
-for part in "${parts[@]}"; do
-	case $part in
+contract() { # LABEL LOG ARGUMENTS...
+	local label=$1 log=$logs/$2.log
+	shift 2
+	section "relay contract, $label"
+	build unit WERROR=1 tests || return
+	build/tests/bin/relay_contract "$@" 2>&1 | tee "$log"
+	add_closing_line "$log" "${PIPESTATUS[0]}" "relay_contract ($label)"
+}
+# A fiftieth of the sizes. Every test on every pair of transports takes too long: those that mostly
+# wait (for a slow or stopped reader, for time to pass) run on four of them.
+short_mixes() {
+	local quick="half-close reset two-way early-fin short-streams thousand-pairs join-at-full-speed both-ways bursts single-bytes"
+	local slow="slow-reader stopped-reader single-bytes-stopped thousand-stopped idle-then-used"
+	local words=()
+	for name in $kinds KK; do words+=(--mix "$name"); done
+	for name in $quick; do words+=(--test "$name"); done
+	contract "mixed transports" mixes --small "${words[@]}"
+	words=()
+	for name in $slow; do words+=(--test "$name"); done
+	contract "mixed transports, slow and stopped readers" mixes-slow --small --plane sockmap \
+		--mix PH --mix HH --mix HU --mix UU "${words[@]}"
+}
+
+run_part() { # PART
+	local status
+	case $1 in
 	unit)
 		section "unit tests"
 		build unit WERROR=1 tests && run_unit build plain
@@ -92,31 +150,10 @@ for part in "${parts[@]}"; do
 		;;
 	functional)
 		section "functional tests"
-		if build unit WERROR=1 tests; then
-			in_namespace "$python" -m pytest -q -rs -p no:cacheprovider tests/integration ${full:+--full} 2>&1 |
-				tee "$logs/functional.log"
-			add_closing_line "$logs/functional.log" "${PIPESTATUS[0]}" "pytest"
-		fi
-		;;
-	contract)
-		section "relay contract, every plane"
-		if build unit WERROR=1 tests; then
-			build/tests/bin/relay_contract --plane all ${full:+--full} 2>&1 | tee "$logs/contract.log"
-			add_closing_line "$logs/contract.log" "${PIPESTATUS[0]}" "relay_contract"
-			section "relay contract, mixed transports"
-			mixes="--mix HP --mix HH --mix HU --mix PU --mix UP --mix UU"
-			chosen="--test half-close --test reset --test two-way --test early-fin --test short-streams"
-			[ -z "$full" ] || { mixes="--mix all" chosen=; }
-			build/tests/bin/relay_contract --small $mixes $chosen 2>&1 | tee "$logs/mixes.log"
-			add_closing_line "$logs/mixes.log" "${PIPESTATUS[0]}" "relay_contract with mixed transports"
-		fi
-		;;
-	vm)
-		section "guest kernels"
-		if build unit WERROR=1 tests; then
-			"$python" tests/vm/run.py $([ -n "$full" ] || echo --short) 2>&1 | tee "$logs/vm.log"
-			add_closing_line "$logs/vm.log" "${PIPESTATUS[0]}" "guest kernels"
-		fi
+		build unit WERROR=1 tests || return
+		in_namespace "$python" -m pytest -q -rs -p no:cacheprovider tests/integration ${full:+--full} 2>&1 |
+			tee "$logs/functional.log"
+		add_closing_line "$logs/functional.log" "${PIPESTATUS[0]}" "pytest"
 		;;
 	fuzz)
 		section "fuzz targets"
@@ -127,8 +164,51 @@ for part in "${parts[@]}"; do
 		[ $status = 0 ] || tail -20 "$logs/fuzz.log"
 		add_closing_line "$logs/fuzz.log" $status "fuzz"
 		;;
+	contract) contract "every plane" contract --plane all ;;
+	contract/*) contract "${1#*/}${full:+ at full size}" "contract-${1#*/}" --plane "${1#*/}" ${full:+--full} ;;
+	mixes) short_mixes ;;
+	mixes/*) contract "parties ${1#*/}${full:+ at full size}" "mixes-${1#*/}" --mix "${1#*/}" ${full:+--full} ;;
+	vm)
+		section "guest kernels"
+		build unit WERROR=1 tests || return
+		"$python" tests/vm/run.py $([ -n "$full" ] || echo --short) 2>&1 | tee "$logs/vm.log"
+		add_closing_line "$logs/vm.log" "${PIPESTATUS[0]}" "guest kernels"
+		;;
 	esac
+}
+
+# What the tests are run on, in one word.
+sources() {
+	find Makefile vmlinux.h bpf proto settings tests tools userspace \( -name certs -o -name data -o -name __pycache__ \) -prune \
+		-o -type f -print0 | sort -z | xargs -0 sha256sum | sha256sum | cut -c1-16
+}
+results=build/tests/full
+now=
+if [ -n "$full" ]; then
+	mkdir -p "$results"
+	now=$(sources)
+fi
+number=0
+for part in "${parts[@]}"; do
+	number=$((number + 1))
+	file=$results/${part/\//-}
+	if [ -n "$full" ] && [ -n "$resume" ] && read -r was p f s seconds 2>/dev/null <"$file" && [ "$was" = "$now" ] && [ "$f" = 0 ]; then
+		printf '\n== %s: taken over, %d passed, %d skipped in %d s\n' "$part" "$p" "$s" "$seconds"
+		count "$p" 0 "$s"
+		continue
+	fi
+	before=($passed $failed $skipped $SECONDS)
+	[ -z "$full" ] || printf '\n== part %d of %d: %s\n' $number ${#parts[@]} "$part"
+	run_part "$part"
+	[ -z "$full" ] || echo "$now $((passed - before[0])) $((failed - before[1])) $((skipped - before[2])) $((SECONDS - before[3]))" >"$file"
 done
+if [ -n "$full" ]; then
+	printf '\n'
+	for part in "${parts[@]}"; do
+		read -r was p f s seconds <"$results/${part/\//-}"
+		printf '  %-20s %4d passed, %d failed, %d skipped in %d s\n' "$part" "$p" "$f" "$s" "$seconds"
+	done
+fi
 printf '\ntook %d s; logs are in %s\n' $((SECONDS - started)) "$logs"
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" = 0 ] && [ "$passed" -gt 0 ]

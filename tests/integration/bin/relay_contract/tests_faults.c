@@ -54,6 +54,13 @@ static bool lossy_check(struct pair *pair, enum outcome outcome)
 	       test_fail(test, "the outcome is not %s: %s", outcome_word(outcome), pair_text(pair, text, sizeof text));
 }
 
+static bool all_is_sent(void *context)
+{
+	const struct pair *pair = context;
+
+	return pair->ends[0].sent == pair->ends[0].limit;
+}
+
 /* Sends the packets before the one that breaks, each on its own. */
 static bool break_prepare(struct pair *pair)
 {
@@ -61,9 +68,8 @@ static bool break_prepare(struct pair *pair)
 
 	for (unsigned piece = 1; piece < BREAK_EVERY; piece++) {
 		pair_release(pair, 0, piece * BREAK_PIECE);
-		if (is_stopped)
-			engine_run_for(&pair->test->engine, 5);
-		else if (!pairs_wait_received(pair->test, 5000))
+		if (!test_wait(pair->test, all_is_sent, pair, 5000, "a packet behind those that are on their way") ||
+		    (!is_stopped && !pairs_wait_received(pair->test, 5000)))
 			return false;
 	}
 	if (is_stopped && (!pairs_poll_gates(pair->test) || pair->report.directions[0].gate == GATE_STATE_OPEN))
