@@ -45,7 +45,7 @@ static bool check(const void *settings)
 }
 
 static const struct program_command commands[] = {
-	{"run public", "", "joins pairs of servers that cannot reach each other", true, run_public},
+	{"run public", "[--check]", "joins pairs of servers that cannot reach each other", true, run_public},
 	{"run private", "", "forwards to an internal service (not in this version)", false, run_private},
 	{0},
 };

@@ -124,7 +124,7 @@ static bool check_settings(const void *context)
 static void free_settings(void *settings) { sd_settings_free(settings); }
 
 static const struct program_command commands[] = {
-	{ "run", "", "run the service directory", true, run },
+	{ "run", "[--check]", "run the service directory", true, run },
 	{ 0 },
 };
 
