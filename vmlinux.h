@@ -86,7 +86,16 @@ struct __sk_buff {
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
+typedef struct {
+	__s64 counter;
+} atomic64_t;
+
+struct sock_common {
+	atomic64_t skc_cookie;
+};
+
 struct sock {
+	struct sock_common __sk_common;
 	int sk_wmem_queued;
 	int sk_sndbuf;
 };

@@ -18,6 +18,10 @@
 #define TRIM_STEP_BYTES 4095 /* most that bpf_skb_adjust_room takes at once */
 #define TRIM_STEPS 320       /* 1.3 MB: more than a packet of 17 fragments */
 #define RING_BYTES_LEAST 4096
+/* Of include/net/tcp_states.h, which are user ABI. */
+#define STATE_CLOSE 7
+#define STATE_CLOSE_WAIT 8
+#define STATE_CLOSING 11
 
 /* Sizes are set by the loader. */
 struct {
@@ -221,6 +225,34 @@ int gate_verdict(struct __sk_buff *skb)
 	__sync_fetch_and_add(&direction->gate, GATE_CLOSED + 2 * length);
 	announce(direction, index);
 	return SK_PASS;
+}
+
+/* Sockets whose gates stay open are not polled, so that a packet wakes nobody at all. What
+ * their peers do to them otherwise is learned here: FIN, reset, and the kernel giving up. */
+SEC("tp_btf/inet_sock_set_state")
+int gate_ending(__u64 *context)
+{
+	const struct sock *sk = (const struct sock *)context[0];
+	struct gate_direction *direction;
+	__u64 cookie;
+	__u32 *found, index;
+	int state = (int)context[2];
+
+	if (state != STATE_CLOSE && state != STATE_CLOSE_WAIT && state != STATE_CLOSING)
+		return 0;
+	cookie = (__u64)sk->__sk_common.skc_cookie.counter;
+	found = cookie ? bpf_map_lookup_elem(&gate_indices, &cookie) : 0;
+	if (!found)
+		return 0;
+	index = *found;
+	direction = bpf_map_lookup_elem(&gate_directions, &index);
+	if (!direction)
+		return 0;
+	/* Counted first: the daemon says that it rests first, and then looks at the count. */
+	__sync_fetch_and_add(&direction->endings, 1);
+	if (*(volatile __u32 *)&direction->rests)
+		announce(direction, index);
+	return 0;
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

@@ -32,19 +32,20 @@ struct gate_direction {
 	unsigned long long trims;  /* packets of which a part was old */
 	unsigned long long olds;   /* packets that were wholly old */
 	unsigned long long breaks; /* packets that could not be placed */
-	unsigned long long unannounced; /* closings for which no ring record was to be had */
+	unsigned int unannounced; /* records that the ring did not take */
+	unsigned int endings;     /* changes of the source's TCP state by its peer: FIN, reset, time-out */
 	/* user; `base` and below only while the gate is closed, the two above at any time */
 	unsigned long long credit; /* bytes that may be in flight to the target */
 	unsigned int max_packets;  /* that may wait on the target's psock queue */
 	unsigned int worker;       /* number of the ring that takes the announcements */
 	unsigned long long base;   /* where the target's stream stands without the redirected bytes */
 	unsigned int generation;   /* of this slot */
-	unsigned int pad1;
-	unsigned long long pad2[4];
+	unsigned int rests;        /* nobody watches the source: endings are announced. At any time */
+	unsigned long long pad1[4];
 };
 _Static_assert(sizeof(struct gate_direction) == 192, "three cache lines");
 
-struct gate_record { /* in a worker's ring */
+struct gate_record { /* in a worker's ring: a gate closed or broke, or the source of one that rests ended */
 	unsigned int index, generation;
 };
 

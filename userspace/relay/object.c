@@ -44,7 +44,7 @@ static size_t directions_size(uint32_t slots)
 }
 
 /* Room for one record of every slot: a direction cannot announce a second closing before its gate
- * was opened. (A break may be a second record; the sweep finds what finds no room.) */
+ * was opened. (A break or an end may be a second record; the sweep finds what finds no room.) */
 static uint32_t ring_size(uint32_t slots)
 {
 	uint32_t size = (uint32_t)sysconf(_SC_PAGESIZE);
@@ -163,10 +163,19 @@ out:
 	return error;
 }
 
+int gate_object_watch_endings(struct gate_object *object)
+{
+	struct bpf_program *program = bpf_object__find_program_by_name(object->object, "gate_ending");
+
+	object->endings = program ? bpf_program__attach(program) : NULL;
+	return object->endings ? 0 : program ? -errno : -ENOENT;
+}
+
 void gate_object_close(struct gate_object *object)
 {
 	if (!object)
 		return;
+	bpf_link__destroy(object->endings);
 	if (object->directions)
 		munmap(object->directions, directions_size(object->slots));
 	for (unsigned i = 0; object->ring_fds && i < object->rings; i++)

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct bpf_link;
 struct bpf_object;
 
 struct gate_object {
@@ -17,6 +18,7 @@ struct gate_object {
 	uint32_t slots;
 	unsigned rings;
 	int *ring_fds; /* one per worker */
+	struct bpf_link *endings; /* NULL: nobody announces ends, so every socket must be polled */
 };
 
 /* Which program is loaded. */
@@ -34,4 +36,7 @@ extern struct gate_image gate_image;
  * says which step failed. */
 int gate_object_open(const struct gate_image *image, uint32_t slots, unsigned rings, struct gate_object **result,
 		     char *reason, size_t reason_size);
+/* Attaches the program that announces the ends of sockets. Without it (0 or a negative errno, which is not
+ * fatal) everything works, but every socket is polled. */
+int gate_object_watch_endings(struct gate_object *object);
 void gate_object_close(struct gate_object *object);

@@ -4,7 +4,9 @@
  * Plain pairs (copy, splice) are watched for everything, edge-triggered, from
  * the beginning. Gated pairs (sockmap) are watched for as little as possible,
  * because an open gate must wake nobody: EPOLLIN only while a direction waits for
- * it, EPOLLOUT only while the opposite one does.
+ * it, EPOLLOUT only while the opposite one does. Even a poll for the end alone costs
+ * each packet a walk through the socket's waiters and the lock of the worker's epoll;
+ * so a socket whose gates stay open rests: the kernel program announces its end.
  *
  * pair_end() is the only way out. With a keeper that holds duplicates of the
  * sockets, it is also the place where they are given up first: the indices are
@@ -47,16 +49,51 @@ static uint32_t wanted_events(struct side *side)
 	return events;
 }
 
+static void on_ready(struct loop_watch *watch, uint32_t events);
+
 static void update_watch(struct side *side)
 {
 	uint32_t events = wanted_events(side);
 	int error;
 
+	if (side->rests && (side->waits || side_other(side)->waits))
+		return side_stir(side);
 	if (!side->watch.slot || events == side->watch.events)
 		return;
 	error = loop_watch_change(side_pair(side)->worker->loop, &side->watch, events);
 	if (error)
 		pair_end(side_pair(side), OUTCOME_NO_RESOURCES, "epoll_ctl: %s", strerror(-error));
+}
+
+void side_rest(struct side *side)
+{
+	struct worker *worker = side_pair(side)->worker;
+
+	if (side->rests || side->ending || !side->watch.slot || !worker->relay->object->endings)
+		return;
+	/* An end that was counted before the program sees `rests` is not announced, later ones are. */
+	__atomic_store_n(&side->gate->rests, 1, __ATOMIC_SEQ_CST);
+	if (__atomic_load_n(&side->gate->endings, __ATOMIC_SEQ_CST)) {
+		__atomic_store_n(&side->gate->rests, 0, __ATOMIC_RELAXED);
+		return;
+	}
+	loop_watch_remove(worker->loop, &side->watch);
+	side->rests = true;
+}
+
+void side_stir(struct side *side)
+{
+	struct pair *pair = side_pair(side);
+	int error;
+
+	if (!side->rests)
+		return;
+	side->rests = false;
+	__atomic_store_n(&side->gate->rests, 0, __ATOMIC_RELAXED);
+	/* What has happened meanwhile raises its event now. */
+	error = loop_watch_add(pair->worker->loop, &side->watch, side->watch.fd, wanted_events(side), on_ready);
+	if (error)
+		pair_end(pair, OUTCOME_NO_RESOURCES, "epoll_ctl: %s", strerror(-error));
 }
 
 static void on_timer(struct loop_timer *timer)
@@ -280,15 +317,14 @@ static void close_side(struct side *side, bool reset)
 	loop_timer_cancel(worker->loop, &side->timer);
 	session_free(side->session);
 	side->session = NULL;
-	if (side->mapped)
-		getsockopt(side->watch.fd, SOL_SOCKET, SO_COOKIE, &cookie, &size);
+	/* First, so that closing announces nothing; what the program passes to the socket uncounted is lost with it. */
+	if (side->mapped && !getsockopt(side->watch.fd, SOL_SOCKET, SO_COOKIE, &cookie, &size))
+		bpf_map_delete_elem(object->indices_fd, &cookie);
+	/* It is the only descriptor: the socket leaves the map. */
 	if (reset)
 		reset_and_close(side->watch.fd);
 	else
 		close(side->watch.fd);
-	/* It was the only descriptor: the socket has left the map. */
-	if (side->mapped)
-		bpf_map_delete_elem(object->indices_fd, &cookie);
 	if (side->hold)
 		worker_give_hold(worker, side->hold);
 	if (side->pipe && side->pipe_bytes)

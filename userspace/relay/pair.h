@@ -59,6 +59,7 @@ struct side {
 	uint8_t head_bytes;          /* of those that a handed-off party must begin with: seen; HEAD_BYTES for all others */
 	bool mapped;                 /* the socket is in the map */
 	bool ending;                 /* its peer's FIN was seen or can be read */
+	bool rests;                  /* both gates stay open: not polled until something is announced */
 	bool ended;                  /* FIN was passed on to the other side */
 	bool urgent;                 /* urgent data came: a read may stop at its mark, and splice cannot pass it */
 	bool drained;                /* gate closed: all redirected bytes stand in the target's TCP queue */
@@ -150,6 +151,11 @@ void pair_pump(struct side *side);
 /* What the direction of `side` waits for from now on: a set of enum side_wait,
  * the timer at `due_ns` (ignored without WAIT_TIMER). */
 void side_wait_for(struct side *side, unsigned waits, uint64_t due_ns);
+
+/* Takes the side's socket out of the poll, if only its end is waited for and the kernel program announces that. */
+void side_rest(struct side *side);
+/* Puts it back; no-op if it does not rest. */
+void side_stir(struct side *side);
 
 /* ---- copy.c, splice.c: plain planes ---- */
 

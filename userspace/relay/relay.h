@@ -61,6 +61,7 @@ struct direction_report { /* from party 0 to party 1, and back */
 	uint64_t in_flight_bytes;
 	enum gate_state gate;
 	bool ended; /* FIN passed on */
+	bool rests; /* its source is not polled: the kernel program announces its end */
 };
 
 /* What a party's bytes travel in between it and the relay. */

@@ -113,6 +113,7 @@ static void fill_direction(const struct pair *pair, unsigned number, struct dire
 	report->bytes = side->copied;
 	report->packets = side->reads;
 	report->ended = side->ended;
+	report->rests = side->rests;
 	if (!gate)
 		return;
 	uint64_t word = __atomic_load_n(&gate->gate, __ATOMIC_ACQUIRE);
