@@ -35,14 +35,14 @@ static int insert(struct side *side)
 		return -EINVAL;
 	if (getsockopt(side->watch.fd, SOL_SOCKET, SO_COOKIE, &cookie, &size))
 		return -errno;
-	error = bpf_map_update_elem(object->indices_fd, &cookie, &side->index, BPF_ANY);
+	error = gate_object_enter(object, side->index, cookie);
 	if (error)
 		return error;
 	side->read_before += side->read;
 	side->read = 0;
 	error = bpf_map_update_elem(object->sockets_fd, &side->index, &fd, BPF_ANY);
 	if (error) {
-		bpf_map_delete_elem(object->indices_fd, &cookie);
+		gate_object_leave(object, side->index);
 		return error;
 	}
 	side->mapped = true;

@@ -16,7 +16,6 @@
 #include "relay/pump.h"
 #include "relay/session.h"
 
-#include <bpf/bpf.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -309,17 +308,14 @@ static void close_side(struct side *side, bool reset)
 {
 	struct pair *pair = side_pair(side);
 	struct worker *worker = pair->worker;
-	struct gate_object *object = worker->relay->object;
-	uint64_t cookie = 0;
-	socklen_t size = sizeof cookie;
 
 	loop_watch_remove(worker->loop, &side->watch);
 	loop_timer_cancel(worker->loop, &side->timer);
 	session_free(side->session);
 	side->session = NULL;
 	/* First, so that closing announces nothing; what the program passes to the socket uncounted is lost with it. */
-	if (side->mapped && !getsockopt(side->watch.fd, SOL_SOCKET, SO_COOKIE, &cookie, &size))
-		bpf_map_delete_elem(object->indices_fd, &cookie);
+	if (side->mapped)
+		gate_object_leave(worker->relay->object, side->index);
 	/* It is the only descriptor: the socket leaves the map. */
 	if (reset)
 		reset_and_close(side->watch.fd);
