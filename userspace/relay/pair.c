@@ -222,6 +222,19 @@ static void prepare_gate(struct side *side)
 	__atomic_store_n(&gate->gate, GATE_CLOSED, __ATOMIC_RELEASE);
 }
 
+/* Names are short, and a pair may be idle for a long time: only what they need. */
+static struct pair *allocate(const struct relay_party parties[2])
+{
+	size_t sizes[2] = { strnlen(parties[0].operator_name, RELAY_NAME_SIZE - 1), strnlen(parties[1].operator_name, RELAY_NAME_SIZE - 1) };
+	struct pair *pair = calloc(1, sizeof *pair + sizes[0] + sizes[1] + 2);
+
+	if (pair) {
+		memcpy(pair->operator_names, parties[0].operator_name, sizes[0]);
+		memcpy(pair->operator_names + sizes[0] + 1, parties[1].operator_name, sizes[1]);
+	}
+	return pair;
+}
+
 int pair_start(struct worker *worker, const struct relay_party parties[2], uint64_t *id)
 {
 	struct relay *relay = worker->relay;
@@ -237,7 +250,7 @@ int pair_start(struct worker *worker, const struct relay_party parties[2], uint6
 	if (atomic_load_explicit(&relay->refuses, memory_order_relaxed) || worker->stopping)
 		goto refuse;
 	error = -ENOMEM;
-	pair = opened[0] || opened[1] ? NULL : calloc(1, sizeof *pair);
+	pair = opened[0] || opened[1] ? NULL : allocate(parties);
 	if (!pair)
 		goto refuse;
 	pair->worker = worker;
@@ -253,7 +266,6 @@ int pair_start(struct worker *worker, const struct relay_party parties[2], uint6
 		side->head_bytes = parties[i].transport == TRANSPORT_HANDED_OFF ? 0 : HEAD_BYTES;
 		pair->transports[i] = (uint8_t)parties[i].transport;
 		pair->asked[i] = parties[i].asked;
-		snprintf(pair->operator_names[i], RELAY_NAME_SIZE, "%s", parties[i].operator_name);
 		if (getpeername(parties[i].fd, (struct sockaddr *)&pair->addresses[i], &size))
 			pair->addresses[i].sin6_family = AF_UNSPEC;
 	}

@@ -96,24 +96,23 @@ struct pair {
 	struct pair *next, *previous; /* of the worker's live pairs, oldest first; or of its dead ones */
 	struct worker *worker;
 	uint64_t id, joined_ns;
+	uint64_t copied_mark, moved_mark; /* at the last sweep */
+	uint64_t moved_at_ns;             /* when a byte last moved, as sweeps saw it */
+	struct loop_timer tail_timer;
+	struct side sides[2];
+	struct sockaddr_in6 addresses[2]; /* of the peers; or sockaddr_in */
+	uint32_t tail_tick_ns;
+	int refused_errno;
 	uint8_t plane;        /* enum plane */
 	uint8_t plane_reason; /* enum plane_reason */
 	bool gated;     /* has slots in the maps; the pump of gate.c serves it */
 	bool in_map;    /* both sockets are in the map */
 	bool stays_out; /* will never be (again) */
-	bool quiet;     /* nothing was copied since the last sweep */
 	bool closing;   /* both directions ended; waits for the unsent tails */
 	bool over;      /* pair_end() has run */
-	int refused_errno;
-	uint64_t copied_mark, moved_mark; /* at the last sweep */
-	uint64_t moved_at_ns;             /* when a byte last moved, as sweeps saw it */
-	uint32_t tail_tick_ns;
-	struct loop_timer tail_timer;
-	struct side sides[2];
-	struct sockaddr_in6 addresses[2]; /* of the peers; or sockaddr_in */
-	char operator_names[2][RELAY_NAME_SIZE];
 	bool asked[2];
-	uint8_t transports[2]; /* enum transport */
+	uint8_t transports[2];   /* enum transport */
+	char operator_names[]; /* two strings, one behind the other */
 };
 
 static inline struct pair *side_pair(struct side *side)
