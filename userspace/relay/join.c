@@ -61,8 +61,11 @@ static bool is_base_right(struct pair *pair)
 {
 	for (unsigned i = 0; i < 2; i++) {
 		struct side *side = &pair->sides[i], *target = side_other(side);
-		uint64_t end = tcp_stream_end(target->watch.fd);
+		uint64_t end;
 
+		if (!side->copied) /* since it was sampled nobody has written to the target */
+			continue;
+		end = tcp_stream_end(target->watch.fd);
 		if (end == side->base)
 			continue;
 		if (tcp_state(target->watch.fd) == TCP_STATE_CLOSE) /* was reset; the event is on its way */

@@ -204,9 +204,15 @@ int loop_watch_change(struct loop *loop, struct loop_watch *watch, uint32_t even
 
 void loop_watch_remove(struct loop *loop, struct loop_watch *watch)
 {
+	if (watch->slot)
+		control(loop, EPOLL_CTL_DEL, watch, 0);
+	loop_watch_forget(loop, watch);
+}
+
+void loop_watch_forget(struct loop *loop, struct loop_watch *watch)
+{
 	if (!watch->slot)
 		return;
-	control(loop, EPOLL_CTL_DEL, watch, 0);
 	give_slot(loop, watch->slot);
 	watch->slot = 0;
 }

@@ -8,9 +8,9 @@
  * each packet a walk through the socket's waiters and the lock of the worker's epoll;
  * so a socket whose gates stay open rests: the kernel program announces its end.
  *
- * pair_end() is the only way out. With a keeper that holds duplicates of the
- * sockets, it is also the place where they are given up first: the indices are
- * free only when the last descriptor is closed. Worker's thread only. */
+ * pair_end() is the only way out. Should a keeper ever hold duplicates of the
+ * sockets, they have to be given up here first: indices and poll are free only
+ * when the last descriptor is closed. Worker's thread only. */
 #include "relay/worker.h"
 
 #include "relay/pump.h"
@@ -37,10 +37,10 @@ static void reset_and_close(int fd)
 
 static uint32_t wanted_events(struct side *side)
 {
-	uint32_t events = EPOLLET | (side->ending ? 0 : EPOLLRDHUP);
+	uint32_t events = EPOLLET | EPOLLRDHUP;
 
 	if (!side_pair(side)->gated)
-		return events | EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI;
+		return events | EPOLLIN | EPOLLOUT | EPOLLPRI;
 	if (side->waits & WAIT_READABLE)
 		events |= EPOLLIN;
 	if (side_other(side)->waits & WAIT_WRITABLE)
@@ -321,7 +321,7 @@ static void close_side(struct side *side, bool reset)
 	struct pair *pair = side_pair(side);
 	struct worker *worker = pair->worker;
 
-	loop_watch_remove(worker->loop, &side->watch);
+	loop_watch_forget(worker->loop, &side->watch);
 	loop_timer_cancel(worker->loop, &side->timer);
 	session_free(side->session);
 	side->session = NULL;
