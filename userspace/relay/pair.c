@@ -266,7 +266,8 @@ int pair_start(struct worker *worker, const struct relay_party parties[2], uint6
 		side->head_bytes = parties[i].transport == TRANSPORT_HANDED_OFF ? 0 : HEAD_BYTES;
 		pair->transports[i] = (uint8_t)parties[i].transport;
 		pair->asked[i] = parties[i].asked;
-		if (getpeername(parties[i].fd, (struct sockaddr *)&pair->addresses[i], &size))
+		pair->addresses[i] = parties[i].peer;
+		if (parties[i].peer.sin6_family == AF_UNSPEC && getpeername(parties[i].fd, (struct sockaddr *)&pair->addresses[i], &size))
 			pair->addresses[i].sin6_family = AF_UNSPEC;
 	}
 	choose_plane(pair);

@@ -132,6 +132,7 @@ struct relay_party {
 	int fd; /* connected, non-blocking, not watched by any loop; owned by the relay at once */
 	char operator_name[RELAY_NAME_SIZE];
 	bool asked; /* of the two, the one that asked for the pair; only reported */
+	struct sockaddr_in6 peer; /* or sockaddr_in, as accept() gave it; AF_UNSPEC: the relay asks the kernel */
 	uint64_t bytes_read; /* that were taken from the socket before (token, hello): the books need it */
 	uint64_t bytes_written; /* TCP bytes, as bytes_read: on a handed-off socket BIO_number_read/-written at the switch */
 	enum transport transport;
