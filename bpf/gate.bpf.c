@@ -21,7 +21,7 @@
 #define SMALL_BYTES 1024
 #define SMALL_ROOM 4096 /* more than a small packet costs in a send queue */
 #define SPARE_MOST 15
-/* Of include/net/tcp_states.h, which are user ABI. */
+/* Of TCP, as TCP_INFO numbers them. */
 #define STATE_CLOSE 7
 #define STATE_CLOSE_WAIT 8
 #define STATE_CLOSING 11
@@ -127,7 +127,6 @@ static __always_inline int find_closing(struct gate_direction *direction, struct
 	__u64 base = direction->base;
 	__u64 end = direction->redirected + base;
 	__u32 packets = direction->packets;
-
 	__s32 room = (sk->sk_sndbuf >> 2) - sk->sk_wmem_queued;
 
 	direction->seen_acked = acked;
