@@ -141,24 +141,19 @@ static __always_inline int find_closing(struct gate_direction *direction, struct
 	if ((__s64)(in_tcp - end) >= 0) { /* the queue is empty */
 		direction->old_packets = direction->mark_packets = packets;
 		direction->mark = direction->redirected;
+		room /= SMALL_ROOM;
+		direction->spare = room < SPARE_MOST ? room : SPARE_MOST; /* below the least of max_packets */
 	} else if ((__s64)(in_tcp - base - direction->mark) >= 0) { /* all before the younger one has left it */
 		direction->old_packets = direction->mark_packets;
 		direction->mark_packets = packets;
 		direction->mark = direction->redirected;
 	}
-	packets -= direction->old_packets;
-	if (packets > direction->max_packets)
-		return GATE_PILE;
-	packets = direction->max_packets - packets;
-	room /= SMALL_ROOM;
-	if (room > SPARE_MOST)
-		room = SPARE_MOST;
-	direction->spare = packets < (__u32)room ? packets : (__u32)room;
-	return -1;
+	return packets - direction->old_packets > direction->max_packets ? GATE_PILE : -1;
 }
 
-/* May a small packet follow without another look at the target, whose lines other processors write? Credit
- * counts from what was acknowledged then, or less than there is; memory and pile had room for so many. */
+/* May a small packet follow without another look at the target, whose lines other processors write? Its psock
+ * queue was empty at the last look, memory had room for so many, and credit counts from what was acknowledged
+ * then. */
 static __always_inline int is_spared(struct gate_direction *direction, const struct __sk_buff *skb, __u64 length)
 {
 	if (!direction->spare || length > SMALL_BYTES || skb->gso_segs > 1 ||
