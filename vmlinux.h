@@ -27,7 +27,6 @@ typedef _Bool bool;
 /* ---- user ABI ---- */
 
 enum bpf_map_type {
-	BPF_MAP_TYPE_HASH = 1,
 	BPF_MAP_TYPE_ARRAY = 2,
 	BPF_MAP_TYPE_ARRAY_OF_MAPS = 12,
 	BPF_MAP_TYPE_SOCKMAP = 15,
@@ -86,7 +85,16 @@ struct __sk_buff {
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
+typedef struct {
+	__s64 counter;
+} atomic64_t;
+
+struct sock_common {
+	atomic64_t skc_cookie;
+};
+
 struct sock {
+	struct sock_common __sk_common;
 	int sk_wmem_queued;
 	int sk_sndbuf;
 };

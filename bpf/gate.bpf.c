@@ -18,6 +18,13 @@
 #define TRIM_STEP_BYTES 4095 /* most that bpf_skb_adjust_room takes at once */
 #define TRIM_STEPS 320       /* 1.3 MB: more than a packet of 17 fragments */
 #define RING_BYTES_LEAST 4096
+#define SMALL_BYTES 1024
+#define SMALL_ROOM 4096 /* more than a small packet costs in a send queue */
+#define SPARE_MOST 15
+/* Of TCP, as TCP_INFO numbers them. */
+#define STATE_CLOSE 7
+#define STATE_CLOSE_WAIT 8
+#define STATE_CLOSING 11
 
 /* Sizes are set by the loader. */
 struct {
@@ -27,12 +34,13 @@ struct {
 	__type(value, __u64);
 } gate_sockets SEC(".maps");
 
-struct { /* from a socket's cookie to its index */
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 2);
-	__type(key, __u64);
-	__type(value, __u32);
-} gate_indices SEC(".maps");
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct gate_bucket);
+} gate_buckets SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -54,10 +62,26 @@ struct { /* one per worker */
 	__array(values, struct gate_ring);
 } gate_rings SEC(".maps");
 
+const volatile struct gate_constants gate_constants;
 #ifdef GATE_FAULTS
-const volatile struct gate_faults gate_knobs;
+#define gate_knobs gate_constants.faults
 __u64 gate_announced, gate_packets;
 #endif
+
+/* The index of the socket with this cookie, or -1. */
+static __always_inline __s64 find_index(__u64 cookie)
+{
+	__u32 number = (__u32)cookie & gate_constants.bucket_mask;
+	struct gate_bucket *bucket = bpf_map_lookup_elem(&gate_buckets, &number);
+
+	for (int i = 0; bucket && i < GATE_BUCKET_ENTRIES; i++) {
+		__u64 entry = *(volatile __u64 *)&bucket->entries[i];
+
+		if (entry >> 32 == (__u32)cookie && (__u32)entry)
+			return (__u32)entry - 1;
+	}
+	return -1;
+}
 
 static __always_inline void announce(struct gate_direction *direction, __u32 index)
 {
@@ -103,17 +127,22 @@ static __always_inline int find_closing(struct gate_direction *direction, struct
 	__u64 base = direction->base;
 	__u64 end = direction->redirected + base;
 	__u32 packets = direction->packets;
+	__s32 room = (sk->sk_sndbuf >> 2) - sk->sk_wmem_queued;
 
+	direction->seen_acked = acked;
+	direction->spare = 0;
 	if ((__s64)(end - acked) > (__s64)direction->credit)
 		return GATE_CREDIT;
 	/* Real memory: one-byte segments cost hundreds. */
-	if (sk->sk_wmem_queued > sk->sk_sndbuf >> 2)
+	if (room < 0)
 		return GATE_MEMORY;
 	/* Packets on the target's psock queue, which nothing accounts for: at most
 	 * those that were taken since the older checkpoint. */
 	if ((__s64)(in_tcp - end) >= 0) { /* the queue is empty */
 		direction->old_packets = direction->mark_packets = packets;
 		direction->mark = direction->redirected;
+		room /= SMALL_ROOM;
+		direction->spare = room < SPARE_MOST ? room : SPARE_MOST; /* below the least of max_packets */
 	} else if ((__s64)(in_tcp - base - direction->mark) >= 0) { /* all before the younger one has left it */
 		direction->old_packets = direction->mark_packets;
 		direction->mark_packets = packets;
@@ -122,14 +151,27 @@ static __always_inline int find_closing(struct gate_direction *direction, struct
 	return packets - direction->old_packets > direction->max_packets ? GATE_PILE : -1;
 }
 
+/* May a small packet follow without another look at the target, whose lines other processors write? Its psock
+ * queue was empty at the last look, memory had room for so many, and credit counts from what was acknowledged
+ * then. */
+static __always_inline int is_spared(struct gate_direction *direction, const struct __sk_buff *skb, __u64 length)
+{
+	if (!direction->spare || length > SMALL_BYTES || skb->gso_segs > 1 ||
+	    (__s64)(direction->redirected + direction->base - direction->seen_acked) > (__s64)direction->credit)
+		return 0;
+	direction->spare--;
+	return 1;
+}
+
 SEC("sk_skb/stream_verdict")
 int gate_verdict(struct __sk_buff *skb)
 {
 	struct gate_direction *direction;
-	__u32 index, target_index, *found;
-	__u64 cookie, length, word;
+	__u32 index, target_index;
+	__u64 length, word;
 	struct bpf_sock *target;
 	int closing = GATE_FAILED;
+	__s64 found;
 	__u32 seq;
 	__s32 old;
 
@@ -137,11 +179,10 @@ int gate_verdict(struct __sk_buff *skb)
 		return SK_DROP; /* FIN: redirected, it would end the target's other direction */
 	/* TCP_SKB_CB(skb)->seq. Read once: clang may merge two reads into one that the verifier refuses. */
 	seq = *(volatile __u32 *)&skb->cb[0];
-	cookie = bpf_get_socket_cookie(skb);
-	found = bpf_map_lookup_elem(&gate_indices, &cookie);
-	if (!found)
+	found = find_index(bpf_get_socket_cookie(skb));
+	if (found < 0)
 		return SK_PASS; /* uncounted: the daemon reads more than was handed up, and resets */
-	index = *found;
+	index = (__u32)found;
 	target_index = index ^ 1;
 	direction = bpf_map_lookup_elem(&gate_directions, &index);
 	if (!direction)
@@ -203,8 +244,9 @@ int gate_verdict(struct __sk_buff *skb)
 	if ((word & GATE_CLOSED) && __sync_val_compare_and_swap(&direction->gate, word, word + 2 * length) == word)
 		return SK_PASS;
 	/* Open, or opened by the daemon this moment; only this program can close it. */
-	target = bpf_map_lookup_elem(&gate_sockets, &target_index);
-	if (target) {
+	if (is_spared(direction, skb, length)) {
+		closing = -1;
+	} else if ((target = bpf_map_lookup_elem(&gate_sockets, &target_index))) {
 		struct tcp_sock *tcp = bpf_skc_to_tcp_sock(target);
 
 		if (tcp)
@@ -220,10 +262,40 @@ int gate_verdict(struct __sk_buff *skb)
 		}
 		closing = GATE_FAILED;
 	}
+	direction->spare = 0;
 	direction->closings[closing & (GATE_CLOSINGS - 1)]++;
 	__sync_fetch_and_add(&direction->gate, GATE_CLOSED + 2 * length);
 	announce(direction, index);
 	return SK_PASS;
+}
+
+/* Sockets whose gates stay open are not polled, so that a packet wakes nobody at all. What
+ * their peers do to them otherwise is learned here: FIN, reset, and the kernel giving up. */
+SEC("tp_btf/inet_sock_set_state")
+int gate_ending(__u64 *context)
+{
+	const struct sock *sk = (const struct sock *)context[0];
+	struct gate_direction *direction;
+	int state = (int)context[2];
+	__u64 cookie;
+	__s64 found;
+	__u32 index;
+
+	if (state != STATE_CLOSE && state != STATE_CLOSE_WAIT && state != STATE_CLOSING)
+		return 0;
+	cookie = (__u64)sk->__sk_common.skc_cookie.counter;
+	found = cookie ? find_index(cookie) : -1;
+	if (found < 0)
+		return 0;
+	index = (__u32)found;
+	direction = bpf_map_lookup_elem(&gate_directions, &index);
+	if (!direction || *(volatile __u64 *)&direction->cookie != cookie)
+		return 0; /* any socket of this machine, whose cookie has the same low half */
+	/* Counted first: the daemon says that it rests first, and then looks at the count. */
+	__sync_fetch_and_add(&direction->endings, 1);
+	if (*(volatile __u32 *)&direction->rests)
+		announce(direction, index);
+	return 0;
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

@@ -26,25 +26,37 @@ struct gate_direction {
 	unsigned int mark_packets;     /* `packets` at the younger one */
 	unsigned int next_seq;         /* sequence number expected next */
 	unsigned int seq_known;
-	unsigned long long pad0[2];
+	unsigned long long seen_acked; /* the target's acknowledged bytes at the last look at it */
+	unsigned int spare;            /* small packets that may follow before the next look */
+	unsigned int pad0;
 	/* kernel, rarely */
 	unsigned long long closings[GATE_CLOSINGS];
 	unsigned long long trims;  /* packets of which a part was old */
 	unsigned long long olds;   /* packets that were wholly old */
 	unsigned long long breaks; /* packets that could not be placed */
-	unsigned long long unannounced; /* closings for which no ring record was to be had */
+	unsigned int unannounced; /* records that the ring did not take */
+	unsigned int endings;     /* changes of the source's TCP state by its peer: FIN, reset, time-out */
 	/* user; `base` and below only while the gate is closed, the two above at any time */
 	unsigned long long credit; /* bytes that may be in flight to the target */
 	unsigned int max_packets;  /* that may wait on the target's psock queue */
 	unsigned int worker;       /* number of the ring that takes the announcements */
 	unsigned long long base;   /* where the target's stream stands without the redirected bytes */
 	unsigned int generation;   /* of this slot */
-	unsigned int pad1;
-	unsigned long long pad2[4];
+	unsigned int rests;        /* nobody watches the source: endings are announced. At any time */
+	unsigned long long cookie; /* of the source */
+	unsigned long long pad1[3];
 };
 _Static_assert(sizeof(struct gate_direction) == 192, "three cache lines");
 
-struct gate_record { /* in a worker's ring */
+/* From a socket's cookie to its index: the bucket `cookie & bucket_mask` has it. The daemon writes whole words
+ * through its mapping; the program reads one cache line and calls nothing. */
+#define GATE_BUCKET_ENTRIES 8
+struct gate_bucket {
+	unsigned long long entries[GATE_BUCKET_ENTRIES]; /* low half of a cookie, below it the index + 1; 0: free */
+};
+_Static_assert(sizeof(struct gate_bucket) == 64, "one cache line");
+
+struct gate_record { /* in a worker's ring: a gate closed or broke, or the source of one that rests ended */
 	unsigned int index, generation;
 };
 
@@ -54,4 +66,9 @@ struct gate_faults {
 	unsigned int lose_packet_every; /* this many-th packet is dropped and not counted */
 	unsigned int break_packet_every; /* this many-th packet cannot be placed */
 	unsigned int no_trim;           /* only the first packet of a direction is trimmed */
+};
+
+struct gate_constants { /* set by the loader */
+	unsigned int bucket_mask;
+	struct gate_faults faults; /* read by the test build only */
 };

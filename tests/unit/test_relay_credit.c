@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Arithmetic of lent credit, and slots that are used again. */
+/* Arithmetic of lent credit, slots that are used again, and the index that the kernel program reads. */
 #include "relay/credit.h"
+#include "relay/object.h"
 #include "relay/slots.h"
 
 #include <errno.h>
@@ -181,6 +182,46 @@ static void generations_grow_with_every_use(void **state)
 	slots_destroy(&slots);
 }
 
+/* As the kernel program looks. */
+static int find_index(const struct gate_object *object, uint64_t cookie)
+{
+	const struct gate_bucket *bucket = &object->buckets[cookie & (object->bucket_count - 1)];
+
+	for (unsigned i = 0; i < GATE_BUCKET_ENTRIES; i++)
+		if (bucket->entries[i] >> 32 == (uint32_t)cookie && (uint32_t)bucket->entries[i])
+			return (int)(uint32_t)bucket->entries[i] - 1;
+	return -1;
+}
+
+static void a_bucket_of_the_index_fills_and_empties(void **state)
+{
+	static struct gate_direction directions[16];
+	static struct gate_bucket buckets[2];
+	struct gate_object object = { .directions = directions, .buckets = buckets, .slots = 16, .bucket_count = 2 };
+	uint64_t first = 0x700000000ull; /* its low half is 0 */
+
+	(void)state;
+	for (uint32_t i = 0; i < GATE_BUCKET_ENTRIES; i++)
+		assert_int_equal(gate_object_enter(&object, i, first + 2 * i), 0);
+	for (uint32_t i = 0; i < GATE_BUCKET_ENTRIES; i++)
+		assert_int_equal(find_index(&object, first + 2 * i), i);
+	assert_int_equal(gate_object_enter(&object, 8, first + 100), -ENOSPC);
+	assert_int_equal(gate_object_enter(&object, 8, first + 1), 0); /* the other bucket */
+	assert_int_equal(find_index(&object, first + 100), -1);
+	gate_object_leave(&object, 8);
+	gate_object_leave(&object, 8);
+	assert_int_equal(find_index(&object, first + 1), -1);
+	gate_object_leave(&object, 3);
+	assert_int_equal(find_index(&object, first + 6), -1);
+	assert_int_equal(gate_object_enter(&object, 9, 0x900000000ull), -EEXIST); /* the program could not tell it from 0 */
+	assert_int_equal(gate_object_enter(&object, 9, first + 100), 0);
+	assert_int_equal(find_index(&object, first + 100), 9);
+	for (uint32_t i = 0; i < 10; i++)
+		gate_object_leave(&object, i);
+	for (unsigned i = 0; i < 2 * GATE_BUCKET_ENTRIES; i++)
+		assert_int_equal(buckets[i / GATE_BUCKET_ENTRIES].entries[i % GATE_BUCKET_ENTRIES], 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -193,6 +234,7 @@ int main(void)
 		cmocka_unit_test(a_retired_slot_is_free_only_after_the_grace_period),
 		cmocka_unit_test(what_is_retired_during_a_grace_period_waits_for_the_next),
 		cmocka_unit_test(generations_grow_with_every_use),
+		cmocka_unit_test(a_bucket_of_the_index_fills_and_empties),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -293,6 +293,84 @@ static void lost_announcements_are_found(void **state)
 	rig_close(&rig);
 }
 
+static bool rests(const struct pair_report *report)
+{
+	return report->directions[0].rests && report->directions[1].rests;
+}
+
+/* Nobody polls a pair whose gates stay open. Its ends are passed on all the same. */
+static void ends_of_resting_pairs_are_noticed(struct rig *rig)
+{
+	char bytes[100] = { 0 };
+	struct linger at_once = { .l_onoff = 1 };
+
+	for (unsigned i = 0; i < 6; i++) {
+		struct rig_ends ends;
+
+		rig_join(rig, i % 2, &ends);
+		rig_wait_pair(rig, ends.id, rests);
+		for (unsigned end = 0; end < 2; end++) {
+			assert_true(rig_send_all(ends.client[end], bytes, sizeof bytes));
+			assert_true(rig_receive_all(ends.client[!end], bytes, sizeof bytes));
+		}
+		if (i < 2) {
+			setsockopt(ends.client[i], SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+			close(ends.client[i]);
+			assert_is_reset(ends.client[!i]);
+			close(ends.client[!i]);
+			assert_int_equal(rig_wait_end(rig, ends.id).outcome, OUTCOME_RESET_BY_PARTY);
+			continue;
+		}
+		/* The last byte right before FIN, and the other way afterwards. */
+		assert_true(rig_send_all(ends.client[i % 2], bytes, sizeof bytes));
+		shutdown(ends.client[i % 2], SHUT_WR);
+		assert_true(rig_receive_all(ends.client[!(i % 2)], bytes, sizeof bytes));
+		assert_int_equal(recv(ends.client[!(i % 2)], bytes, 1, 0), 0);
+		assert_true(rig_send_all(ends.client[!(i % 2)], bytes, sizeof bytes));
+		close(ends.client[!(i % 2)]);
+		assert_true(rig_receive_all(ends.client[i % 2], bytes, sizeof bytes));
+		assert_int_equal(recv(ends.client[i % 2], bytes, 1, 0), 0);
+		close(ends.client[i % 2]);
+		assert_int_equal(rig_wait_end(rig, ends.id).outcome, OUTCOME_HAPPY);
+	}
+}
+
+static void ends_of_resting_pairs_are_announced(void **state)
+{
+	struct relay_faults none = { 0 };
+	struct relay_totals totals;
+	struct rig rig;
+
+	(void)state;
+	relay_set_faults(&none);
+	open_rig(&rig, PLANE_MASK_ALL, 16, 0, 0);
+	if (!has_sockmap(&rig))
+		skip();
+	ends_of_resting_pairs_are_noticed(&rig);
+	relay_totals(rig.relay, &totals);
+	assert_in_range(totals.found_by_sweep, 0, 3); /* of twelve: it may come between record and handler */
+	assert_int_equal(totals.books_wrong, 0);
+	rig_close(&rig);
+}
+
+static void lost_ends_of_resting_pairs_are_found(void **state)
+{
+	struct relay_faults faults = { .kernel = { .lose_record_every = 1 } };
+	struct relay_totals totals;
+	struct rig rig;
+
+	(void)state;
+	relay_set_faults(&faults);
+	open_rig(&rig, PLANE_MASK_ALL, 16, 0, 0);
+	if (!has_sockmap(&rig))
+		skip();
+	ends_of_resting_pairs_are_noticed(&rig);
+	relay_totals(rig.relay, &totals);
+	assert_true(totals.found_by_sweep >= 6);
+	assert_int_equal(totals.books_wrong, 0);
+	rig_close(&rig);
+}
+
 static void the_books_catch_a_lost_packet(void **state)
 {
 	struct relay_faults faults = { .kernel = { .lose_packet_every = 10 } };
@@ -369,6 +447,8 @@ int main(void)
 		cmocka_unit_test(all_pairs_are_visited_once),
 		cmocka_unit_test(reports_are_taken_while_bytes_move),
 		cmocka_unit_test(lost_announcements_are_found),
+		cmocka_unit_test(ends_of_resting_pairs_are_announced),
+		cmocka_unit_test(lost_ends_of_resting_pairs_are_found),
 		cmocka_unit_test(the_books_catch_a_lost_packet),
 		cmocka_unit_test(late_records_harm_no_later_pair),
 	};

@@ -23,7 +23,7 @@ static struct relay_party party_of(struct guest *guest)
 {
 	const struct ticket *ticket = &guest->ticket;
 	struct relay_party party = {.fd = guest->fd, .transport = TRANSPORT_PLAIN, .bytes_read = TOKEN_SIZE,
-				    .asked = !guest->is_callee};
+				    .asked = !guest->is_callee, .peer = guest->peer.ipv6};
 
 	snprintf(party.operator_name, sizeof party.operator_name, "%s",
 		 guest->is_callee ? ticket->callee : ticket->requester);

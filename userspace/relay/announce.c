@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Announcements: the records by which the program says that a gate has closed.
+/* Announcements: the records by which the program says that a gate has closed, or
+ * that a socket which nobody polls has ended.
  *
  * A record names a slot and the generation that held it. One that comes after
  * its pair has ended finds no side, or another generation, and is only counted.
@@ -18,10 +19,12 @@ static void handle(struct worker *worker, const struct gate_record *record)
 {
 	struct side *side = record->index < worker->relay->object->slots ? worker->sides[record->index] : NULL;
 
-	if (side && side->generation == record->generation)
+	if (side && side->generation == record->generation) {
+		side_stir(side);
 		pair_pump(side);
-	else
+	} else {
 		worker->past.late_records++;
+	}
 }
 
 /* For tests: keeps the record for a second. */

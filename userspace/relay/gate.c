@@ -68,6 +68,8 @@ bool pump_is_drained(struct side *side)
 
 	if (side->drained || !side->mapped)
 		return true;
+	if (!load_redirected(side))
+		return side->drained = true;
 	wanted = load_redirected(side) + side->base;
 	/* First the acknowledged bytes: an acknowledgement in between must not be counted twice. */
 	stands = tcp_acked(target->watch.fd);
@@ -198,7 +200,7 @@ static bool try_open(struct side *side)
 	unsigned long long closed = (unsigned long long)side->read << 1 | GATE_CLOSED;
 
 	if (side->hold_length || side->head_bytes < HEAD_BYTES || !side->drained || load_word(side) != closed ||
-	    !tcp_memory_is_low(side_other(side)->watch.fd))
+	    ((side->copied || load_redirected(side)) && !tcp_memory_is_low(side_other(side)->watch.fd)))
 		return false;
 	side->flown_at_ns = 0;
 	side->drained = side->moving = false; /* before it opens: bytes are redirected at once */
@@ -322,7 +324,9 @@ void gate_pump(struct side *side)
 		}
 		if (!side->moving && was_closed_for_credit(side))
 			note_pressed(side);
-		flight = gate_in_flight(side, target_fd);
+		flight = (int64_t)(load_redirected(side) + side->base); /* at most; a young pair need not ask TCP */
+		if (flight > (int64_t)(side->lent / 2))
+			flight = gate_in_flight(side, target_fd);
 		room = (int64_t)side->lent - flight;
 		if (flight <= (int64_t)(side->lent / 2)) {
 			side->moving = true;

@@ -35,14 +35,14 @@ static int insert(struct side *side)
 		return -EINVAL;
 	if (getsockopt(side->watch.fd, SOL_SOCKET, SO_COOKIE, &cookie, &size))
 		return -errno;
-	error = bpf_map_update_elem(object->indices_fd, &cookie, &side->index, BPF_ANY);
+	error = gate_object_enter(object, side->index, cookie);
 	if (error)
 		return error;
 	side->read_before += side->read;
 	side->read = 0;
 	error = bpf_map_update_elem(object->sockets_fd, &side->index, &fd, BPF_ANY);
 	if (error) {
-		bpf_map_delete_elem(object->indices_fd, &cookie);
+		gate_object_leave(object, side->index);
 		return error;
 	}
 	side->mapped = true;
@@ -61,8 +61,11 @@ static bool is_base_right(struct pair *pair)
 {
 	for (unsigned i = 0; i < 2; i++) {
 		struct side *side = &pair->sides[i], *target = side_other(side);
-		uint64_t end = tcp_stream_end(target->watch.fd);
+		uint64_t end;
 
+		if (!side->copied) /* since it was sampled nobody has written to the target */
+			continue;
+		end = tcp_stream_end(target->watch.fd);
 		if (end == side->base)
 			continue;
 		if (tcp_state(target->watch.fd) == TCP_STATE_CLOSE) /* was reset; the event is on its way */

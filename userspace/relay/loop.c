@@ -43,7 +43,7 @@ struct loop {
 	struct loop_slot *slots; /* slot 0 is never used */
 	uint32_t slot_count, slot_capacity, first_free;
 	struct loop_heap_entry *heap; /* from 1 */
-	size_t heap_count, heap_capacity;
+	uint32_t heap_count, heap_capacity;
 	struct loop_watch wake;
 	_Atomic(struct loop_message *) inbox; /* newest first */
 	atomic_bool stopping;
@@ -204,29 +204,35 @@ int loop_watch_change(struct loop *loop, struct loop_watch *watch, uint32_t even
 
 void loop_watch_remove(struct loop *loop, struct loop_watch *watch)
 {
+	if (watch->slot)
+		control(loop, EPOLL_CTL_DEL, watch, 0);
+	loop_watch_forget(loop, watch);
+}
+
+void loop_watch_forget(struct loop *loop, struct loop_watch *watch)
+{
 	if (!watch->slot)
 		return;
-	control(loop, EPOLL_CTL_DEL, watch, 0);
 	give_slot(loop, watch->slot);
 	watch->slot = 0;
 }
 
 /* ---- timers ---- */
 
-static void place(struct loop *loop, size_t position, struct loop_heap_entry entry)
+static void place(struct loop *loop, uint32_t position, struct loop_heap_entry entry)
 {
 	loop->heap[position] = entry;
 	entry.timer->position = position;
 }
 
-static void sift(struct loop *loop, size_t position, struct loop_heap_entry entry)
+static void sift(struct loop *loop, uint32_t position, struct loop_heap_entry entry)
 {
 	while (position > 1 && entry.due_ns < loop->heap[position / 2].due_ns) {
 		place(loop, position, loop->heap[position / 2]);
 		position /= 2;
 	}
 	for (;;) {
-		size_t child = position * 2;
+		uint32_t child = position * 2;
 
 		if (child > loop->heap_count)
 			break;
@@ -243,15 +249,14 @@ static void sift(struct loop *loop, size_t position, struct loop_heap_entry entr
 void loop_timer_arm(struct loop *loop, struct loop_timer *timer, uint64_t due_ns,
 		    void (*fire)(struct loop_timer *timer))
 {
-	timer->due_ns = due_ns;
 	timer->fire = fire;
 	if (!timer->position) {
 		if (loop->heap_count + 1 >= loop->heap_capacity) {
-			size_t capacity = loop->heap_capacity ? loop->heap_capacity * 2 : 256;
+			uint32_t capacity = loop->heap_capacity ? loop->heap_capacity * 2 : 256;
 			struct loop_heap_entry *heap = realloc(loop->heap, capacity * sizeof *heap);
 
 			if (!heap) { /* a lost timer would hang a pair for good */
-				log_fatal("no memory for %zu timers", capacity);
+				log_fatal("no memory for %u timers", capacity);
 				abort();
 			}
 			loop->heap = heap;
@@ -266,7 +271,7 @@ void loop_timer_arm(struct loop *loop, struct loop_timer *timer, uint64_t due_ns
 
 void loop_timer_cancel(struct loop *loop, struct loop_timer *timer)
 {
-	size_t position = timer->position;
+	uint32_t position = timer->position;
 	struct loop_heap_entry last;
 
 	if (!position)
@@ -281,7 +286,7 @@ void loop_timer_cancel(struct loop *loop, struct loop_timer *timer)
  * round: events come first. */
 static void fire_timers(struct loop *loop)
 {
-	for (size_t turns = loop->heap_count; turns && loop->heap_count; turns--) {
+	for (uint32_t turns = loop->heap_count; turns && loop->heap_count; turns--) {
 		struct loop_timer *timer = loop->heap[1].timer;
 
 		if (loop->heap[1].due_ns > loop->now_ns)

@@ -21,8 +21,7 @@ struct loop_watch {
 };
 
 struct loop_timer {
-	uint64_t due_ns; /* CLOCK_MONOTONIC */
-	size_t position; /* in the heap, from 1; 0: not armed */
+	uint32_t position; /* in the heap, from 1; 0: not armed */
 	void (*fire)(struct loop_timer *timer);
 };
 
@@ -42,8 +41,10 @@ int loop_watch_add(struct loop *loop, struct loop_watch *watch, int fd, uint32_t
 		   void (*ready)(struct loop_watch *watch, uint32_t events));
 int loop_watch_change(struct loop *loop, struct loop_watch *watch, uint32_t events);
 void loop_watch_remove(struct loop *loop, struct loop_watch *watch); /* before close(fd); no-op if not watched */
+/* Same, where the caller closes the descriptor at once and nobody has another one for it: the kernel does the rest. */
+void loop_watch_forget(struct loop *loop, struct loop_watch *watch);
 
-/* Re-arming moves the timer. */
+/* `due_ns`: CLOCK_MONOTONIC. Re-arming moves the timer. */
 void loop_timer_arm(struct loop *loop, struct loop_timer *timer, uint64_t due_ns,
 		    void (*fire)(struct loop_timer *timer));
 void loop_timer_cancel(struct loop *loop, struct loop_timer *timer); /* no-op if not armed */

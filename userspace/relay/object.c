@@ -36,15 +36,36 @@ static int quiet(enum libbpf_print_level level, const char *format, va_list argu
 	return 0;
 }
 
-static size_t directions_size(uint32_t slots)
+static size_t in_pages(size_t size)
 {
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
 
-	return (slots * sizeof(struct gate_direction) + page - 1) / page * page;
+	return (size + page - 1) / page * page;
+}
+
+static size_t directions_size(const struct gate_object *object)
+{
+	return in_pages(object->slots * sizeof(struct gate_direction));
+}
+
+static size_t buckets_size(const struct gate_object *object)
+{
+	return in_pages(object->bucket_count * sizeof(struct gate_bucket));
+}
+
+/* Cookies are counted up, so sockets are spread evenly: with three in a bucket on the average, one of a
+ * thousand finds its bucket full. */
+static uint32_t buckets_for(uint32_t slots)
+{
+	uint32_t count = 1;
+
+	while (count * 3 < slots)
+		count *= 2;
+	return count;
 }
 
 /* Room for one record of every slot: a direction cannot announce a second closing before its gate
- * was opened. (A break may be a second record; the sweep finds what finds no room.) */
+ * was opened. (A break or an end may be a second record; the sweep finds what finds no room.) */
 static uint32_t ring_size(uint32_t slots)
 {
 	uint32_t size = (uint32_t)sysconf(_SC_PAGESIZE);
@@ -61,7 +82,7 @@ static int map_fd(const struct gate_object *object, const char *name)
 
 static int set_sizes(struct gate_object *object)
 {
-	static const char *const sized[] = { "gate_sockets", "gate_indices", "gate_directions" };
+	static const char *const sized[] = { "gate_sockets", "gate_directions" };
 
 	for (unsigned i = 0; i < sizeof sized / sizeof *sized; i++) {
 		struct bpf_map *map = bpf_object__find_map_by_name(object->object, sized[i]);
@@ -69,18 +90,20 @@ static int set_sizes(struct gate_object *object)
 		if (!map || bpf_map__set_max_entries(map, object->slots))
 			return -ENOENT;
 	}
-	return bpf_map__set_max_entries(bpf_object__find_map_by_name(object->object, "gate_rings"), object->rings);
+	return bpf_map__set_max_entries(bpf_object__find_map_by_name(object->object, "gate_buckets"), object->bucket_count)
+		       ?: bpf_map__set_max_entries(bpf_object__find_map_by_name(object->object, "gate_rings"), object->rings);
 }
 
-static int set_knobs(struct gate_object *object, const struct gate_faults *knobs)
+static int set_constants(struct gate_object *object, const struct gate_faults *knobs)
 {
+	struct gate_constants constants = { .bucket_mask = object->bucket_count - 1 };
 	struct bpf_map *map;
 
-	if (!knobs)
-		return 0;
+	if (knobs)
+		constants.faults = *knobs;
 	bpf_object__for_each_map(map, object->object) {
 		if (strstr(bpf_map__name(map), ".rodata"))
-			return bpf_map__set_initial_value(map, knobs, sizeof *knobs);
+			return bpf_map__set_initial_value(map, &constants, sizeof constants);
 	}
 	return -ENOENT;
 }
@@ -106,6 +129,14 @@ static int make_rings(struct gate_object *object)
 	return 0;
 }
 
+/* NULL with errno. */
+static void *map_values(const struct gate_object *object, const char *name, size_t size)
+{
+	void *mapped = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, map_fd(object, name), 0);
+
+	return mapped == MAP_FAILED ? NULL : mapped;
+}
+
 int gate_object_open(const struct gate_image *image, uint32_t slots, unsigned rings, struct gate_object **result,
 		     char *reason, size_t reason_size)
 {
@@ -113,7 +144,6 @@ int gate_object_open(const struct gate_image *image, uint32_t slots, unsigned ri
 	struct bpf_program *program;
 	const char *step = "open";
 	const void *bytes;
-	void *mapped;
 	size_t size;
 	int error = -ENOMEM;
 
@@ -121,6 +151,7 @@ int gate_object_open(const struct gate_image *image, uint32_t slots, unsigned ri
 		return -ENOMEM;
 	libbpf_set_print(quiet);
 	object->slots = slots;
+	object->bucket_count = buckets_for(slots);
 	object->rings = rings;
 	bytes = image->bytes(&size);
 	object->object = bpf_object__open_mem(bytes, size, NULL);
@@ -130,7 +161,7 @@ int gate_object_open(const struct gate_image *image, uint32_t slots, unsigned ri
 	}
 	error = set_sizes(object);
 	if (!error)
-		error = set_knobs(object, image->knobs);
+		error = set_constants(object, image->knobs);
 	if (error)
 		goto out;
 	step = "load";
@@ -138,7 +169,6 @@ int gate_object_open(const struct gate_image *image, uint32_t slots, unsigned ri
 	if (error)
 		goto out;
 	object->sockets_fd = map_fd(object, "gate_sockets");
-	object->indices_fd = map_fd(object, "gate_indices");
 	step = "rings";
 	error = make_rings(object);
 	if (error)
@@ -149,12 +179,12 @@ int gate_object_open(const struct gate_image *image, uint32_t slots, unsigned ri
 	if (error)
 		goto out;
 	step = "mmap";
-	mapped = mmap(NULL, directions_size(slots), PROT_READ | PROT_WRITE, MAP_SHARED, map_fd(object, "gate_directions"), 0);
-	if (mapped == MAP_FAILED) {
+	object->directions = map_values(object, "gate_directions", directions_size(object));
+	object->buckets = map_values(object, "gate_buckets", buckets_size(object));
+	if (!object->directions || !object->buckets) {
 		error = -errno;
 		goto out;
 	}
-	object->directions = mapped;
 	*result = object;
 	return 0;
 out:
@@ -163,12 +193,58 @@ out:
 	return error;
 }
 
+int gate_object_watch_endings(struct gate_object *object)
+{
+	struct bpf_program *program = bpf_object__find_program_by_name(object->object, "gate_ending");
+
+	object->endings = program ? bpf_program__attach(program) : NULL;
+	return object->endings ? 0 : program ? -errno : -ENOENT;
+}
+
+static struct gate_bucket *bucket_of(const struct gate_object *object, uint64_t cookie)
+{
+	return &object->buckets[cookie & (object->bucket_count - 1)];
+}
+
+int gate_object_enter(struct gate_object *object, uint32_t index, uint64_t cookie)
+{
+	unsigned long long *entries = bucket_of(object, cookie)->entries, wanted = cookie << 32 | (index + 1);
+
+	for (unsigned i = 0; i < GATE_BUCKET_ENTRIES; i++) {
+		unsigned long long entry = __atomic_load_n(&entries[i], __ATOMIC_RELAXED);
+
+		if (entry && entry >> 32 == (uint32_t)cookie)
+			return -EEXIST;
+	}
+	__atomic_store_n(&object->directions[index].cookie, cookie, __ATOMIC_RELAXED);
+	for (unsigned i = 0; i < GATE_BUCKET_ENTRIES; i++) {
+		unsigned long long free_entry = 0;
+
+		if (__atomic_compare_exchange_n(&entries[i], &free_entry, wanted, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+			return 0;
+	}
+	return -ENOSPC;
+}
+
+void gate_object_leave(struct gate_object *object, uint32_t index)
+{
+	uint64_t cookie = object->directions[index].cookie;
+	unsigned long long *entries = bucket_of(object, cookie)->entries;
+
+	for (unsigned i = 0; i < GATE_BUCKET_ENTRIES; i++)
+		if (__atomic_load_n(&entries[i], __ATOMIC_RELAXED) == (cookie << 32 | (index + 1)))
+			__atomic_store_n(&entries[i], 0, __ATOMIC_RELEASE);
+}
+
 void gate_object_close(struct gate_object *object)
 {
 	if (!object)
 		return;
+	bpf_link__destroy(object->endings);
 	if (object->directions)
-		munmap(object->directions, directions_size(object->slots));
+		munmap(object->directions, directions_size(object));
+	if (object->buckets)
+		munmap(object->buckets, buckets_size(object));
 	for (unsigned i = 0; object->ring_fds && i < object->rings; i++)
 		if (object->ring_fds[i] >= 0)
 			close(object->ring_fds[i]);

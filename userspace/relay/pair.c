@@ -4,17 +4,18 @@
  * Plain pairs (copy, splice) are watched for everything, edge-triggered, from
  * the beginning. Gated pairs (sockmap) are watched for as little as possible,
  * because an open gate must wake nobody: EPOLLIN only while a direction waits for
- * it, EPOLLOUT only while the opposite one does.
+ * it, EPOLLOUT only while the opposite one does. Even a poll for the end alone costs
+ * each packet a walk through the socket's waiters and the lock of the worker's epoll;
+ * so a socket whose gates stay open rests: the kernel program announces its end.
  *
- * pair_end() is the only way out. With a keeper that holds duplicates of the
- * sockets, it is also the place where they are given up first: the indices are
- * free only when the last descriptor is closed. Worker's thread only. */
+ * pair_end() is the only way out. Should a keeper ever hold duplicates of the
+ * sockets, they have to be given up here first: indices and poll are free only
+ * when the last descriptor is closed. Worker's thread only. */
 #include "relay/worker.h"
 
 #include "relay/pump.h"
 #include "relay/session.h"
 
-#include <bpf/bpf.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -36,10 +37,10 @@ static void reset_and_close(int fd)
 
 static uint32_t wanted_events(struct side *side)
 {
-	uint32_t events = EPOLLET | (side->ending ? 0 : EPOLLRDHUP);
+	uint32_t events = EPOLLET | EPOLLRDHUP;
 
 	if (!side_pair(side)->gated)
-		return events | EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI;
+		return events | EPOLLIN | EPOLLOUT | EPOLLPRI;
 	if (side->waits & WAIT_READABLE)
 		events |= EPOLLIN;
 	if (side_other(side)->waits & WAIT_WRITABLE)
@@ -47,16 +48,51 @@ static uint32_t wanted_events(struct side *side)
 	return events;
 }
 
+static void on_ready(struct loop_watch *watch, uint32_t events);
+
 static void update_watch(struct side *side)
 {
 	uint32_t events = wanted_events(side);
 	int error;
 
+	if (side->rests && (side->waits || side_other(side)->waits))
+		return side_stir(side);
 	if (!side->watch.slot || events == side->watch.events)
 		return;
 	error = loop_watch_change(side_pair(side)->worker->loop, &side->watch, events);
 	if (error)
 		pair_end(side_pair(side), OUTCOME_NO_RESOURCES, "epoll_ctl: %s", strerror(-error));
+}
+
+void side_rest(struct side *side)
+{
+	struct worker *worker = side_pair(side)->worker;
+
+	if (side->rests || side->ending || !side->watch.slot || !worker->relay->object->endings)
+		return;
+	/* An end that was counted before the program sees `rests` is not announced, later ones are. */
+	__atomic_store_n(&side->gate->rests, 1, __ATOMIC_SEQ_CST);
+	if (__atomic_load_n(&side->gate->endings, __ATOMIC_SEQ_CST)) {
+		__atomic_store_n(&side->gate->rests, 0, __ATOMIC_RELAXED);
+		return;
+	}
+	loop_watch_remove(worker->loop, &side->watch);
+	side->rests = true;
+}
+
+void side_stir(struct side *side)
+{
+	struct pair *pair = side_pair(side);
+	int error;
+
+	if (!side->rests)
+		return;
+	side->rests = false;
+	__atomic_store_n(&side->gate->rests, 0, __ATOMIC_RELAXED);
+	/* What has happened meanwhile raises its event now. */
+	error = loop_watch_add(pair->worker->loop, &side->watch, side->watch.fd, wanted_events(side), on_ready);
+	if (error)
+		pair_end(pair, OUTCOME_NO_RESOURCES, "epoll_ctl: %s", strerror(-error));
 }
 
 static void on_timer(struct loop_timer *timer)
@@ -186,6 +222,19 @@ static void prepare_gate(struct side *side)
 	__atomic_store_n(&gate->gate, GATE_CLOSED, __ATOMIC_RELEASE);
 }
 
+/* Names are short, and a pair may be idle for a long time: only what they need. */
+static struct pair *allocate(const struct relay_party parties[2])
+{
+	size_t sizes[2] = { strnlen(parties[0].operator_name, RELAY_NAME_SIZE - 1), strnlen(parties[1].operator_name, RELAY_NAME_SIZE - 1) };
+	struct pair *pair = calloc(1, sizeof *pair + sizes[0] + sizes[1] + 2);
+
+	if (pair) {
+		memcpy(pair->operator_names, parties[0].operator_name, sizes[0]);
+		memcpy(pair->operator_names + sizes[0] + 1, parties[1].operator_name, sizes[1]);
+	}
+	return pair;
+}
+
 int pair_start(struct worker *worker, const struct relay_party parties[2], uint64_t *id)
 {
 	struct relay *relay = worker->relay;
@@ -201,7 +250,7 @@ int pair_start(struct worker *worker, const struct relay_party parties[2], uint6
 	if (atomic_load_explicit(&relay->refuses, memory_order_relaxed) || worker->stopping)
 		goto refuse;
 	error = -ENOMEM;
-	pair = opened[0] || opened[1] ? NULL : calloc(1, sizeof *pair);
+	pair = opened[0] || opened[1] ? NULL : allocate(parties);
 	if (!pair)
 		goto refuse;
 	pair->worker = worker;
@@ -217,8 +266,8 @@ int pair_start(struct worker *worker, const struct relay_party parties[2], uint6
 		side->head_bytes = parties[i].transport == TRANSPORT_HANDED_OFF ? 0 : HEAD_BYTES;
 		pair->transports[i] = (uint8_t)parties[i].transport;
 		pair->asked[i] = parties[i].asked;
-		snprintf(pair->operator_names[i], RELAY_NAME_SIZE, "%s", parties[i].operator_name);
-		if (getpeername(parties[i].fd, (struct sockaddr *)&pair->addresses[i], &size))
+		pair->addresses[i] = parties[i].peer;
+		if (parties[i].peer.sin6_family == AF_UNSPEC && getpeername(parties[i].fd, (struct sockaddr *)&pair->addresses[i], &size))
 			pair->addresses[i].sin6_family = AF_UNSPEC;
 	}
 	choose_plane(pair);
@@ -272,23 +321,19 @@ static void close_side(struct side *side, bool reset)
 {
 	struct pair *pair = side_pair(side);
 	struct worker *worker = pair->worker;
-	struct gate_object *object = worker->relay->object;
-	uint64_t cookie = 0;
-	socklen_t size = sizeof cookie;
 
-	loop_watch_remove(worker->loop, &side->watch);
+	loop_watch_forget(worker->loop, &side->watch);
 	loop_timer_cancel(worker->loop, &side->timer);
 	session_free(side->session);
 	side->session = NULL;
+	/* First, so that closing announces nothing; what the program passes to the socket uncounted is lost with it. */
 	if (side->mapped)
-		getsockopt(side->watch.fd, SOL_SOCKET, SO_COOKIE, &cookie, &size);
+		gate_object_leave(worker->relay->object, side->index);
+	/* It is the only descriptor: the socket leaves the map. */
 	if (reset)
 		reset_and_close(side->watch.fd);
 	else
 		close(side->watch.fd);
-	/* It was the only descriptor: the socket has left the map. */
-	if (side->mapped)
-		bpf_map_delete_elem(object->indices_fd, &cookie);
 	if (side->hold)
 		worker_give_hold(worker, side->hold);
 	if (side->pipe && side->pipe_bytes)

@@ -59,6 +59,7 @@ struct side {
 	uint8_t head_bytes;          /* of those that a handed-off party must begin with: seen; HEAD_BYTES for all others */
 	bool mapped;                 /* the socket is in the map */
 	bool ending;                 /* its peer's FIN was seen or can be read */
+	bool rests;                  /* both gates stay open: not polled until something is announced */
 	bool ended;                  /* FIN was passed on to the other side */
 	bool urgent;                 /* urgent data came: a read may stop at its mark, and splice cannot pass it */
 	bool drained;                /* gate closed: all redirected bytes stand in the target's TCP queue */
@@ -95,24 +96,23 @@ struct pair {
 	struct pair *next, *previous; /* of the worker's live pairs, oldest first; or of its dead ones */
 	struct worker *worker;
 	uint64_t id, joined_ns;
+	uint64_t copied_mark, moved_mark; /* at the last sweep */
+	uint64_t moved_at_ns;             /* when a byte last moved, as sweeps saw it */
+	struct loop_timer tail_timer;
+	struct side sides[2];
+	struct sockaddr_in6 addresses[2]; /* of the peers; or sockaddr_in */
+	uint32_t tail_tick_ns;
+	int refused_errno;
 	uint8_t plane;        /* enum plane */
 	uint8_t plane_reason; /* enum plane_reason */
 	bool gated;     /* has slots in the maps; the pump of gate.c serves it */
 	bool in_map;    /* both sockets are in the map */
 	bool stays_out; /* will never be (again) */
-	bool quiet;     /* nothing was copied since the last sweep */
 	bool closing;   /* both directions ended; waits for the unsent tails */
 	bool over;      /* pair_end() has run */
-	int refused_errno;
-	uint64_t copied_mark, moved_mark; /* at the last sweep */
-	uint64_t moved_at_ns;             /* when a byte last moved, as sweeps saw it */
-	uint32_t tail_tick_ns;
-	struct loop_timer tail_timer;
-	struct side sides[2];
-	struct sockaddr_in6 addresses[2]; /* of the peers; or sockaddr_in */
-	char operator_names[2][RELAY_NAME_SIZE];
 	bool asked[2];
-	uint8_t transports[2]; /* enum transport */
+	uint8_t transports[2];   /* enum transport */
+	char operator_names[]; /* two strings, one behind the other */
 };
 
 static inline struct pair *side_pair(struct side *side)
@@ -150,6 +150,11 @@ void pair_pump(struct side *side);
 /* What the direction of `side` waits for from now on: a set of enum side_wait,
  * the timer at `due_ns` (ignored without WAIT_TIMER). */
 void side_wait_for(struct side *side, unsigned waits, uint64_t due_ns);
+
+/* Takes the side's socket out of the poll, if only its end is waited for and the kernel program announces that. */
+void side_rest(struct side *side);
+/* Puts it back; no-op if it does not rest. */
+void side_stir(struct side *side);
 
 /* ---- copy.c, splice.c: plain planes ---- */
 

@@ -123,7 +123,7 @@ static int insert_socket(struct gate_object *object, uint32_t index, int fd)
 
 	if (getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &size))
 		return -errno;
-	return bpf_map_update_elem(object->indices_fd, &cookie, &index, BPF_ANY) ?: bpf_map_update_elem(object->sockets_fd, &index, &value, BPF_ANY);
+	return gate_object_enter(object, index, cookie) ?: bpf_map_update_elem(object->sockets_fd, &index, &value, BPF_ANY);
 }
 
 static bool open_gate(struct gate_direction *direction)

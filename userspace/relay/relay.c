@@ -98,6 +98,9 @@ static int start_sockmap(struct relay *relay)
 		relay->probe.planes[PLANE_SOCKMAP] = false;
 		return 0;
 	}
+	error = gate_object_watch_endings(relay->object);
+	if (error)
+		log_warning("relay: ends of sockets are not announced (%s), so all are polled", strerror(-error));
 	error = slots_init(&relay->slots, (uint32_t)pairs);
 	if (error)
 		return error;

@@ -61,6 +61,7 @@ struct direction_report { /* from party 0 to party 1, and back */
 	uint64_t in_flight_bytes;
 	enum gate_state gate;
 	bool ended; /* FIN passed on */
+	bool rests; /* its source is not polled: the kernel program announces its end */
 };
 
 /* What a party's bytes travel in between it and the relay. */
@@ -131,6 +132,7 @@ struct relay_party {
 	int fd; /* connected, non-blocking, not watched by any loop; owned by the relay at once */
 	char operator_name[RELAY_NAME_SIZE];
 	bool asked; /* of the two, the one that asked for the pair; only reported */
+	struct sockaddr_in6 peer; /* or sockaddr_in, as accept() gave it; AF_UNSPEC: the relay asks the kernel */
 	uint64_t bytes_read; /* that were taken from the socket before (token, hello): the books need it */
 	uint64_t bytes_written; /* TCP bytes, as bytes_read: on a handed-off socket BIO_number_read/-written at the switch */
 	enum transport transport;

@@ -113,6 +113,7 @@ static void fill_direction(const struct pair *pair, unsigned number, struct dire
 	report->bytes = side->copied;
 	report->packets = side->reads;
 	report->ended = side->ended;
+	report->rests = side->rests;
 	if (!gate)
 		return;
 	uint64_t word = __atomic_load_n(&gate->gate, __ATOMIC_ACQUIRE);
@@ -161,7 +162,8 @@ void report_fill(struct pair *pair, struct pair_report *report)
 			address_format(address, report->parties[i].address);
 		report->parties[i].transport = (enum transport)pair->transports[i];
 		report->parties[i].asked = pair->asked[i];
-		snprintf(report->parties[i].operator_name, RELAY_NAME_SIZE, "%s", pair->operator_names[i]);
+		snprintf(report->parties[i].operator_name, RELAY_NAME_SIZE, "%s",
+			 i ? pair->operator_names + strlen(pair->operator_names) + 1 : pair->operator_names);
 		fill_direction(pair, i, &report->directions[i]);
 		report->directions[i].in_flight_bytes = in_flight(pair, i);
 	}

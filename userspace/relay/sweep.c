@@ -46,6 +46,10 @@ static void sweep_gate(struct side *side)
 		worker->past.found_by_sweep++;
 		return pair_pump(side);
 	}
+	if (side->rests && __atomic_load_n(&side->gate->endings, __ATOMIC_RELAXED)) { /* its record was lost */
+		worker->past.found_by_sweep++;
+		side_stir(side);
+	}
 	if (side->lent > CREDIT_FIRST_BYTES && is_due(now, side_pair(side)->id, IDLE_CREDIT_NS)) {
 		uint64_t redirected = __atomic_load_n(&side->gate->redirected, __ATOMIC_RELAXED) + side->copied;
 
@@ -53,6 +57,11 @@ static void sweep_gate(struct side *side)
 			gate_take_credit_back(side);
 		side->idle_mark = redirected;
 	}
+}
+
+static bool is_open(const struct side *side)
+{
+	return side->waits == WAIT_NOTHING && !(__atomic_load_n(&side->gate->gate, __ATOMIC_RELAXED) & GATE_CLOSED);
 }
 
 /* Bytes wait for somebody who does not take them: what a party has sent and
@@ -105,6 +114,10 @@ void sweep_pair(struct pair *pair)
 	}
 	if (pair->over)
 		return;
+	if (pair->in_map && is_open(&pair->sides[0]) && is_open(&pair->sides[1])) {
+		side_rest(&pair->sides[0]);
+		side_rest(&pair->sides[1]);
+	}
 	if (pair->gated && !pair->in_map && !pair->stays_out) {
 		uint64_t copied = pair->sides[0].copied + pair->sides[1].copied;
 

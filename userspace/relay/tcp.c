@@ -52,11 +52,12 @@ unsigned tcp_unsent(int fd)
 uint64_t tcp_stream_end(int fd)
 {
 	for (;;) {
+		unsigned unsent = tcp_unsent(fd);
 		uint64_t acked = tcp_acked(fd);
-		uint64_t end = acked + tcp_unsent(fd);
 
-		if (tcp_acked(fd) == acked)
-			return end;
+		/* An empty queue stays empty: only the caller writes. */
+		if (!unsent || tcp_unsent(fd) == unsent)
+			return acked + unsent;
 	}
 }
 
