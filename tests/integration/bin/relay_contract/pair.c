@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define WARM_UP_BYTES 500
+#define PAIRS_AT_ONCE 100
 
 static bool connect_end(struct pair *pair, unsigned side)
 {
@@ -213,6 +214,20 @@ bool pair_is_settled(const struct pair *pair)
 {
 	return pair->is_joined && pair->report.plane == pair->test->plane &&
 	       (pair->test->plane != PLANE_SOCKMAP || pair_gates_are_open(pair));
+}
+
+bool pairs_open(struct test *test, size_t count, const struct pair_plan *plan)
+{
+	for (size_t at = 0; at < count; at++) {
+		if (!pair_open(test, plan))
+			return false;
+		if (at % PAIRS_AT_ONCE != PAIRS_AT_ONCE - 1)
+			continue;
+		engine_run_for(&test->engine, 0);
+		if (*test->kinds && !pairs_wait_settled(test, 30000))
+			return false;
+	}
+	return true;
 }
 
 /* ---- waiting ---- */

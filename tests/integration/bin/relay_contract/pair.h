@@ -40,6 +40,9 @@ struct pair {
 /* NULL: the test has failed. Lives until the test ends. */
 struct pair *pair_open(struct test *test, const struct pair_plan *plan);
 bool pair_connect_second(struct pair *pair);
+/* Opens `count` of them. Where parties do a handshake it waits for each hundred, since all at once
+ * would last longer than the host waits for one. False: the test has failed. */
+bool pairs_open(struct test *test, size_t count, const struct pair_plan *plan);
 
 /* Lets stream `stream` send up to `limit` now. */
 void pair_release(struct pair *pair, unsigned stream, uint64_t limit);

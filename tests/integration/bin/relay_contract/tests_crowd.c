@@ -24,13 +24,7 @@ static void thousand_pairs(struct test *test)
 	if (!test_start_host(test, &settings))
 		return;
 	uint64_t resident = host_resident_bytes(&test->host), memory = memory_available();
-	for (size_t at = 0; at < count; at++) {
-		if (!pair_open(test, &plan))
-			return;
-		if (at % 100 == 99)
-			engine_run_for(&test->engine, 0);
-	}
-	if (!pairs_wait_settled(test, 30000))
+	if (!pairs_open(test, count, &plan) || !pairs_wait_settled(test, 30000))
 		return;
 	uint64_t left = memory_available();
 	test_note(test, "%zu idle pairs: %.0f bytes resident and %.1f KB of kernel memory each", count,

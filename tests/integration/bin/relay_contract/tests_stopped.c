@@ -112,14 +112,6 @@ static bool both_ends_failed(void *context)
 	return (pair->ends[0].error || pair->ends[0].eof_seen) && (pair->ends[1].error || pair->ends[1].eof_seen);
 }
 
-static bool open_pairs(struct test *test, size_t count, const struct pair_plan *plan)
-{
-	for (size_t at = 0; at < count; at++)
-		if (!pair_open(test, plan))
-			return false;
-	return true;
-}
-
 /* The middle one of three rates. */
 static double busy_rate_middle(struct test *test)
 {
@@ -211,7 +203,7 @@ static void thousand_stopped(struct test *test)
 	if (!test_start_host(test, &settings))
 		return;
 	uint64_t memory = memory_available();
-	if (!open_pairs(test, BUSY_PAIRS, &busy) || !open_pairs(test, count, &stopped) || !pairs_warm_up(test, 20000))
+	if (!pairs_open(test, BUSY_PAIRS, &busy) || !pairs_open(test, count, &stopped) || !pairs_warm_up(test, 20000))
 		return;
 	for (size_t at = 0; at < BUSY_PAIRS; at++)
 		pair_release(test->pairs[at], 0, FOREVER);
@@ -254,7 +246,7 @@ static void stall_limit(struct test *test)
 	char text[480];
 
 	test->expects_unhappy = true;
-	if (!test_start_host(test, &settings) || !open_pairs(test, 2, &plan) || !pairs_warm_up(test, 5000))
+	if (!test_start_host(test, &settings) || !pairs_open(test, 2, &plan) || !pairs_warm_up(test, 5000))
 		return;
 	struct pair *silent = test->pairs[0], *stopped = test->pairs[1];
 	uint64_t start_ms = clock_now_ms();
