@@ -11,6 +11,7 @@
 #include "../guest_bench/end.h"
 
 #include "base/instant.h"
+#include "gate.h"
 
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
@@ -33,8 +34,8 @@
 #define MESSAGE_BYTES 1000
 
 static struct host host;
-static int sockets_fd = -1, indices_fd = -1;
-static uint32_t sockets_size;
+static int sockets_fd = -1, buckets_fd = -1;
+static uint32_t sockets_size, buckets_size;
 static char failure[300];
 
 static bool fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -64,8 +65,9 @@ static void take_map(uint32_t id)
 		sockets_fd = fd;
 		sockets_size = info.max_entries;
 		return;
-	} else if (!strcmp(info.name, "gate_indices") && indices_fd < 0) {
-		indices_fd = fd;
+	} else if (!strcmp(info.name, "gate_buckets") && info.value_size == sizeof(struct gate_bucket) && buckets_fd < 0) {
+		buckets_fd = fd;
+		buckets_size = info.max_entries;
 		return;
 	}
 	if (fd >= 0)
@@ -92,7 +94,7 @@ static bool find_maps(void)
 	}
 	if (entries)
 		closedir(entries);
-	return (sockets_fd >= 0 && indices_fd >= 0) || fail("the relay's maps are not to be found");
+	return (sockets_fd >= 0 && buckets_fd >= 0) || fail("the relay's maps are not to be found");
 }
 
 static unsigned count_sockets(void)
@@ -105,16 +107,17 @@ static unsigned count_sockets(void)
 	return count;
 }
 
+/* What the program looks up. */
 static unsigned count_indices(void)
 {
-	uint64_t key, next;
+	struct gate_bucket bucket;
 	unsigned count = 0;
-	int error = bpf_map_get_next_key(indices_fd, NULL, &next);
 
-	while (!error) {
-		count++;
-		key = next;
-		error = bpf_map_get_next_key(indices_fd, &key, &next);
+	for (uint32_t number = 0; number < buckets_size; number++) {
+		if (bpf_map_lookup_elem(buckets_fd, &number, &bucket))
+			continue;
+		for (int at = 0; at < GATE_BUCKET_ENTRIES; at++)
+			count += bucket.entries[at] != 0;
 	}
 	return count;
 }
