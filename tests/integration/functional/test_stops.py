@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A hyper that is told to stop while others still have its requests."""
-import concurrent.futures
+import http.client
+import json
 import signal
 
 from stack import PROXY_HYPER_PORT, wait_until
@@ -15,11 +16,13 @@ def test_a_request_under_way_over_a_reverse_stream(stack):
     frozen = stack.processes["hd-2"]
     frozen.send_signal(signal.SIGSTOP)
     try:
-        with concurrent.futures.ThreadPoolExecutor(1) as pool:
-            answer = pool.submit(stack.rpc, PROXY_HYPER_PORT, "hd-2._ping")
-            for _ in range(3):  # it has arrived when later ones have been answered
-                assert "result" in stack.rpc(PROXY_HYPER_PORT, "public-proxy-1.ga._ping")
-            stack.stop("proxy-hyper")
-            assert "the server is stopping" in answer.result(30)["error"]["message"]
+        under_way = http.client.HTTPSConnection("localhost", PROXY_HYPER_PORT, timeout=30, context=stack.tls_context())
+        under_way.request("POST", "/jsonrpc", json.dumps({"jsonrpc": "2.0", "method": "hd-2._ping", "params": {}, "id": "1"}),
+                          {"Content-Type": "application/json"})
+        for _ in range(3):  # it has arrived when later ones have been answered
+            assert "result" in stack.rpc(PROXY_HYPER_PORT, "public-proxy-1.ga._ping")
+        stack.stop("proxy-hyper")
+        assert "the server is stopping" in json.load(under_way.getresponse())["error"]["message"]
+        under_way.close()
     finally:
         frozen.send_signal(signal.SIGCONT)
