@@ -97,11 +97,17 @@ struct inet_sock {
 
 struct inet_connection_sock {
 	struct inet_sock icsk_inet;
+	struct {
+		__u16 rcv_mss;
+	} icsk_ack;
 };
 
 struct tcp_sock {
 	struct inet_connection_sock inet_conn;
+	u32 rcv_nxt;
 	u32 copied_seq;
+	u32 rcv_wup;
+	u32 rcv_wnd;
 	u32 snd_una;
 	u32 write_seq;
 	u64 bytes_acked;

@@ -26,7 +26,10 @@ struct gate_direction {
 	unsigned int mark_packets;     /* `packets` at the younger one */
 	unsigned int next_seq;         /* sequence number expected next */
 	unsigned int seq_known;
-	unsigned long long pad0[2];
+	unsigned long long tail_at; /* bytes handed up when `tail` was written */
+	unsigned int window_left, mss;
+	/* kernel, while closed */
+	unsigned char tail[64];     /* the last bytes of the packet handed up last */
 	/* kernel, rarely */
 	unsigned long long closings[GATE_CLOSINGS];
 	unsigned long long trims;  /* packets of which a part was old */
@@ -42,7 +45,7 @@ struct gate_direction {
 	unsigned int pad1;
 	unsigned long long pad2[4];
 };
-_Static_assert(sizeof(struct gate_direction) == 192, "three cache lines");
+_Static_assert(sizeof(struct gate_direction) == 256, "four cache lines");
 
 struct gate_record { /* in a worker's ring */
 	unsigned int index, generation;

@@ -83,6 +83,9 @@ struct side {
 	uint64_t copied_before; /* of these: before both sockets were in the map */
 	uint64_t base;        /* the target's stream without redirected bytes */
 	uint64_t openings;
+	uint64_t releases, release_fails, release_shorts, rel_tries, rel_rest, kicks;
+	uint64_t up_mark, kick_mark, rekicks; bool shut, kick_sure;
+	uint32_t owed, kicks_most;
 	/* Progress of the present wait. */
 	uint64_t since_ns, seen;
 	int64_t flown;
