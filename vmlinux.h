@@ -97,9 +97,6 @@ struct inet_sock {
 
 struct inet_connection_sock {
 	struct inet_sock icsk_inet;
-	struct {
-		__u16 rcv_mss;
-	} icsk_ack;
 };
 
 struct tcp_sock {

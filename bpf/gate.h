@@ -14,6 +14,8 @@
 #define GATE_BROKEN (1ULL << 63) /* in the gate word itself, so that no compare-and-swap can open a broken gate */
 #define GATE_HANDED_UP(word) (((word) & ~GATE_BROKEN) >> 1)
 
+#define GATE_TAIL_BYTES 64
+
 enum gate_closing { GATE_CREDIT, GATE_MEMORY, GATE_PILE, GATE_FAILED, GATE_CLOSINGS };
 
 struct gate_direction {
@@ -26,10 +28,11 @@ struct gate_direction {
 	unsigned int mark_packets;     /* `packets` at the younger one */
 	unsigned int next_seq;         /* sequence number expected next */
 	unsigned int seq_known;
-	unsigned long long tail_at; /* bytes handed up when `tail` was written */
-	unsigned int window_left, mss;
-	/* kernel, while closed */
-	unsigned char tail[64];     /* the last bytes of the packet handed up last */
+	/* of the packet handed up last, for the hold: */
+	unsigned long long tail_at; /* bytes handed up with it; written behind `tail`, before `gate` */
+	unsigned int window_left;   /* that its sender had behind it */
+	unsigned int pad0;
+	unsigned char tail[GATE_TAIL_BYTES]; /* its last bytes */
 	/* kernel, rarely */
 	unsigned long long closings[GATE_CLOSINGS];
 	unsigned long long trims;  /* packets of which a part was old */

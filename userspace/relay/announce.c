@@ -19,11 +19,7 @@ static void handle(struct worker *worker, const struct gate_record *record)
 	struct side *side = record->index < worker->relay->object->slots ? worker->sides[record->index] : NULL;
 
 	if (side && side->generation == record->generation)
-	{
-	void tcp_debug(int fd, const char *what);
-	tcp_debug(side->watch.fd, "closed");
 		pair_pump(side);
-	}
 	else
 		worker->past.late_records++;
 }

@@ -15,15 +15,11 @@
 #include "relay/worker.h"
 
 #include <netinet/tcp.h>
-#include <stdlib.h>
 #include <sys/socket.h>
 
 #define RECEIVE_LOOK_BYTES (128u << 10)
 #define PLAIN_SEND_FIRST_BYTES (64u << 10)
 #define PLAIN_UNLOCK_AFTER_BYTES (1ull << 20)
-/* Of SO_BUF_LOCK: a locked buffer is not tuned by the kernel. */
-#define LOCK_SEND 1
-#define LOCK_RECEIVE 2
 
 static int receive_buffer(int fd)
 {
@@ -69,7 +65,7 @@ static uint64_t moved(const struct side *side)
 
 static bool may_lend(const struct relay *relay)
 {
-	return !getenv("SMALL") && !relay->tunes_receive_buffers && relay->has_buffer_locks;
+	return !relay->tunes_receive_buffers && relay->has_buffer_locks;
 }
 
 void buffers_look(struct side *side)
@@ -116,4 +112,21 @@ void buffers_sweep(struct side *side)
 {
 	buffers_note_moved(side);
 	side->receive_mark = moved(side);
+}
+
+uint32_t buffers_fix_receive(struct side *side, uint32_t bytes)
+{
+	uint32_t now = (uint32_t)receive_buffer(side->watch.fd);
+	int half = (int)(bytes / 2);
+
+	if (!side_pair(side)->worker->relay->has_buffer_locks)
+		return 0;
+	if (now < bytes && setsockopt(side->watch.fd, SOL_SOCKET, SO_RCVBUF, &half, sizeof half) == 0)
+		now = (uint32_t)receive_buffer(side->watch.fd);
+	if (now < bytes)
+		return 0; /* net.core.rmem_max */
+	set_locks(side, side->locks | LOCK_RECEIVE | LOCK_SEND); /* a gated side's send buffer is fixed too */
+	side->receive_bytes = now;
+	side->receive_fixed = true;
+	return now;
 }

@@ -21,6 +21,7 @@
 #include "relay/worker.h"
 
 #include "base/instant.h"
+#include "relay/hold.h"
 #include "relay/pump.h"
 
 #include <errno.h>
@@ -50,6 +51,13 @@ static uint64_t load_redirected(const struct side *side)
 static uint64_t least(uint64_t a, uint64_t b)
 {
 	return a < b ? a : b;
+}
+
+/* In flight must come down to this before anything is moved. What one round of the
+ * hold hands up is the same however long it lasts, so it lasts longer. */
+static int64_t low_mark(const struct side *side)
+{
+	return (int64_t)(side->is_shut ? side->lent / 4 : side->lent / 2);
 }
 
 /* ---- waiting ---- */
@@ -114,12 +122,12 @@ void pump_wait_reader_tick(struct side *side, unsigned waits)
 }
 
 /* When will the reader, at its speed since the last look, have brought the bytes
- * in flight down to half the credit? It is as slow as the reader: no deadline. A
+ * in flight down to the low mark? It is as slow as the reader: no deadline. A
  * short look does not promise much, so the wait is at most eight times as long. */
 static void wait_for_reader(struct side *side, int64_t flight)
 {
 	uint64_t now = clock_now_ns(), passed = now - side->flown_at_ns, wait;
-	int64_t taken = side->flown - flight, left = flight - (int64_t)(side->lent / 2);
+	int64_t taken = side->flown - flight, left = flight - low_mark(side);
 
 	if (!side->flown_at_ns || taken < 0) {
 		wait = TICK_LEAST_NS;
@@ -153,6 +161,7 @@ static void note_pressed(struct side *side)
 {
 	if (!side->pressed) {
 		side->pressed = true;
+		hold_begin(side);
 		side->pressed_at_ns = loop_now_ns(side_pair(side)->worker->loop);
 	}
 }
@@ -192,14 +201,8 @@ int64_t gate_in_flight(const struct side *side, int target_fd)
 
 /* ---- the pump ---- */
 
-/* Opens the gate if all that was handed up stands in the target's TCP queue. */
-static bool try_open(struct side *side)
+bool gate_open(struct side *side, unsigned long long closed)
 {
-	unsigned long long closed = (unsigned long long)side->read << 1 | GATE_CLOSED;
-
-	if (side->hold_length || side->head_bytes < HEAD_BYTES || !side->drained || load_word(side) != closed ||
-	    !tcp_memory_is_low(side_other(side)->watch.fd))
-		return false;
 	side->flown_at_ns = 0;
 	side->drained = side->moving = false; /* before it opens: bytes are redirected at once */
 	if (__atomic_compare_exchange_n(&side->gate->gate, &closed, closed & ~GATE_CLOSED, false, __ATOMIC_ACQ_REL,
@@ -210,6 +213,21 @@ static bool try_open(struct side *side)
 	}
 	side->drained = side->moving = true; /* still closed */
 	return false;
+}
+
+/* Opens the gate if all that was handed up stands in the target's TCP queue. */
+static bool try_open(struct side *side)
+{
+	unsigned long long closed = (unsigned long long)side->read << 1 | GATE_CLOSED;
+
+	if (side->hold_length || side->head_bytes < HEAD_BYTES || !side->drained || load_word(side) != closed ||
+	    !tcp_memory_is_low(side_other(side)->watch.fd))
+		return false;
+	if (!gate_open(side, closed))
+		return false;
+	if (side->lent > CREDIT_FIRST_BYTES)
+		hold_begin(side);
+	return true;
 }
 
 /* Nothing is to be read now. */
@@ -247,154 +265,6 @@ static void wait_after_empty(struct side *side)
 	pump_wait_reader_tick(side, WAIT_READABLE);
 }
 
-#include <stdlib.h>
-#include <string.h>
-static long knob(const char *name, long fallback)
-{
-	const char *text = getenv(name);
-	return text ? atol(text) : fallback;
-}
-void tcp_debug(int fd, const char *what);
-
-static void set_rcvbuf(int fd, int real)
-{
-	int half = real / 2;
-
-	setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &half, sizeof half);
-}
-
-#include <linux/sock_diag.h>
-static int rmem(int fd)
-{
-	uint32_t memory[SK_MEMINFO_VARS];
-	socklen_t size = sizeof memory;
-
-	return getsockopt(fd, SOL_SOCKET, SO_MEMINFO, memory, &size) ? 0 : (int)memory[SK_MEMINFO_RMEM_ALLOC];
-}
-
-static bool is_open(const struct side *side)
-{
-	return !(load_word(side) & GATE_CLOSED);
-}
-
-#define TAIL 64
-#define TAIL_SPARE 8
-/* Reads bytes that were written before: what it is for is the announcement of the window. */
-static void kick(struct side *side)
-{
-	static long small, window, large;
-	int clamp, fd = side->watch.fd, charged = rmem(fd);
-	char byte;
-
-	if (!small) {
-		small = knob("SMALL", 144) << 10;
-		window = knob("WINDOW", 136) << 10;
-		large = knob("LARGE", 600) << 10;
-	}
-	clamp = (int)window;
-	setsockopt(fd, 6, 10, &clamp, sizeof clamp);
-	for (int set = 0;;) {
-		uint64_t before = load_redirected(side);
-		int64_t room = (int64_t)side->lent - gate_in_flight(side, side_other(side)->watch.fd) + window;
-		int want = (int)(room < large ? room : large) + charged;
-
-		if (want != set)
-			set_rcvbuf(fd, want);
-		set = want;
-		if (recv(fd, &byte, 1, MSG_DONTWAIT) != 1)
-			abort();
-		side->owed--;
-		side->read++;
-		side->kicks++;
-		if (!is_open(side) || side->owed <= TAIL_SPARE || load_redirected(side) == before)
-			break;
-	}
-	set_rcvbuf(fd, (int)small + rmem(fd));
-	side->kick_mark = load_redirected(side);
-	tcp_debug(side->watch.fd, is_open(side) ? "kicked open" : "kicked closed");
-}
-
-static bool kick_again(struct side *side)
-{
-	if (!is_open(side) || !side->owed)
-		return false;
-	if (load_redirected(side) == side->kick_mark) {
-		side->rekicks++;
-		kick(side);
-	} else if (!side->kick_sure) {
-		side->kick_sure = true;
-		return false;
-	} else
-		return false;
-	return is_open(side) && side->owed;
-}
-
-/* Nothing more can come: keeps the window shut while what was handed up is read. */
-static void shut_window(struct side *side)
-{
-	uint64_t up = GATE_HANDED_UP(load_word(side));
-
-	if (up - side->read - side->owed < TAIL || side->lent < 1 << 20 || !side->mapped ||
-	    !side_pair(side)->in_map || side->ending || side->head_bytes < HEAD_BYTES || knob("SMALL", 160) < 0)
-		return;
-	if ((int)__atomic_load_n(&side->gate->window_left, __ATOMIC_RELAXED) < (int)side->gate->mss) {
-		set_rcvbuf(side->watch.fd, 0);
-		side->shut = true;
-		side->rel_tries++;
-		side->rel_rest += up - side->read;
-		tcp_debug(side->watch.fd, "shut");
-	}
-}
-
-static void unshut(struct side *side)
-{
-	side->shut = false;
-	set_rcvbuf(side->watch.fd, ((int)knob("SMALL", 144) << 10) + rmem(side->watch.fd));
-}
-
-/* False: go on as usual. */
-static bool release(struct side *side)
-{
-	uint64_t word = load_word(side), up = GATE_HANDED_UP(word);
-	unsigned long long closed = word;
-	char tail[TAIL];
-
-	if (!side->shut || !side->drained || side->hold_length)
-		return false;
-	if (up - side->read - side->owed > TAIL || side->owed)
-		return false;
-	memcpy(tail, side->gate->tail, TAIL);
-	if (side->ending || up - side->read != TAIL || __atomic_load_n(&side->gate->tail_at, __ATOMIC_ACQUIRE) != up ||
-	    load_word(side) != word || !tcp_memory_is_low(side_other(side)->watch.fd) || !copy_reserve(side)) {
-		unshut(side);
-		return false;
-	}
-	side->owed = TAIL;
-	side->shut = false;
-	if (copy_give(side, tail, TAIL) < 0)
-		return true;
-	copy_release(side);
-	if (!side->hold_length) {
-		side->drained = side->moving = false;
-		side->flown_at_ns = 0;
-		if (__atomic_compare_exchange_n(&side->gate->gate, &closed, closed & ~GATE_CLOSED, false, __ATOMIC_ACQ_REL,
-						__ATOMIC_ACQUIRE)) {
-			side->openings++;
-			side->tick_ns = 0;
-			side->releases++;
-			kick(side);
-			side_wait_for(side, WAIT_TIMER, clock_now_ns() + 200000);
-			return true;
-		}
-		side->release_fails++;
-		side->drained = side->moving = true;
-	} else {
-		side->release_shorts++;
-	}
-	unshut(side);
-	return true;
-}
-
 /* Moves what was handed up, at most until in flight is the whole credit: what a
  * fast sender keeps in its receive queue must not hold the gate closed. Returns
  * false when the direction waits or the pair is over. */
@@ -406,22 +276,12 @@ static bool move_some(struct side *side, int64_t room)
 	ssize_t size;
 	int error;
 
+	if (!hold_drop_owed(side))
+		return false;
+	most = hold_limit(side, most);
 	if (!copy_reserve(side)) {
 		side_wait_for(side, WAIT_TIMER, loop_now_ns(pair->worker->loop) + NO_HOLD_WAIT_NS);
 		return false;
-	}
-	while (side->owed) {
-		size = recv(side->watch.fd, scratch, side->owed, MSG_DONTWAIT);
-		if (size <= 0)
-			abort();
-		side->read += (uint64_t)size;
-		side->owed -= (uint32_t)size;
-	}
-	if (side->shut) {
-		uint64_t rest = GATE_HANDED_UP(load_word(side)) - side->read;
-
-		if (rest > TAIL && most > rest - TAIL)
-			most = rest - TAIL;
 	}
 	size = recv(side->watch.fd, scratch, most, MSG_DONTWAIT);
 	error = errno;
@@ -466,10 +326,8 @@ void gate_pump(struct side *side)
 			return pair_end(pair, OUTCOME_GATE_BROKEN, "side %u", side->number);
 		if (side->ended)
 			return side_wait_for(side, WAIT_NOTHING, 0);
-		if (side->mapped && !(word & GATE_CLOSED) && !side->ending && !side->hold_length && kick_again(side))
-			return side_wait_for(side, WAIT_TIMER, clock_now_ns() + 200000);
-		if (side->mapped && is_open(side) && !side->ending && !side->hold_length)
-			return side_wait_for(side, WAIT_NOTHING, 0);
+		if (side->mapped && !(word & GATE_CLOSED) && !side->ending && !side->hold_length)
+			return hold_look_again(side) ? (void)0 : side_wait_for(side, WAIT_NOTHING, 0);
 		if (side->mapped && ((word & GATE_CLOSED) || side->hold_length) && !pump_is_drained(side)) {
 			if (pump_is_overdue(side, side->seen))
 				return pair_end(pair, OUTCOME_NOT_DRAINED, "side %u", side->number);
@@ -485,11 +343,11 @@ void gate_pump(struct side *side)
 		}
 		if (!side->moving && was_closed_for_credit(side))
 			note_pressed(side);
-		if (!side->shut && (word & GATE_CLOSED))
-			shut_window(side);
+		if (hold_shut(side))
+			return;
 		flight = gate_in_flight(side, target_fd);
 		room = (int64_t)side->lent - flight;
-		if (flight <= (int64_t)(side->lent / 2)) {
+		if (flight <= low_mark(side)) {
 			side->moving = true;
 			raise_credit(side);
 			room = (int64_t)side->lent - flight;
@@ -501,14 +359,7 @@ void gate_pump(struct side *side)
 		}
 		if (!side->moving && !side->ending)
 			return wait_for_reader(side, flight);
-		if (release(side)) {
-			if (is_open(side))
-				return;
-			continue;
-		}
-		if (pair->over)
-			return;
-		if (!move_some(side, room))
+		if (hold_release(side) || pair->over || !move_some(side, room))
 			return;
 	}
 	/* The others want their turn too. */

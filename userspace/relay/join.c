@@ -46,11 +46,6 @@ static int insert(struct side *side)
 		return error;
 	}
 	side->mapped = true;
-	{
-		int lock = 3, half = 128 << 10;
-		setsockopt(side->watch.fd, SOL_SOCKET, SO_RCVBUF, &half, sizeof half);
-		setsockopt(side->watch.fd, SOL_SOCKET, SO_BUF_LOCK, &lock, sizeof lock);
-	}
 	return 0;
 }
 

@@ -318,12 +318,6 @@ void pair_end(struct pair *pair, enum outcome outcome, const char *detail, ...)
 		vsnprintf(report.detail, sizeof report.detail, detail, arguments);
 		va_end(arguments);
 	}
-	if (getenv("HOLDSHOW"))
-		for (int i = 0; i < 2; i++) {
-			struct side *side = &pair->sides[i];
-			if (side->gate && side->copied > 100000)
-				fprintf(stderr, "side %d: red %llu copied %llu reads %llu openings %llu closings %llu %llu %llu %llu releases %llu fails %llu shorts %llu tries %llu meanrest %llu kicks %llu re %u lent %llu rcv %u\n", i, side->gate->redirected, (unsigned long long)side->copied, (unsigned long long)side->reads, (unsigned long long)side->openings, side->gate->closings[0], side->gate->closings[1], side->gate->closings[2], side->gate->closings[3], (unsigned long long)side->releases, (unsigned long long)side->release_fails, (unsigned long long)side->release_shorts, (unsigned long long)side->rel_tries, (unsigned long long)(side->rel_tries ? side->rel_rest / side->rel_tries : 0), (unsigned long long)side->kicks, (unsigned)side->rekicks, (unsigned long long)side->lent, side->receive_bytes);
-		}
 	pair->over = true;
 	loop_timer_cancel(worker->loop, &pair->tail_timer);
 	for (unsigned i = 0; i < 2; i++)

@@ -65,6 +65,12 @@ struct side {
 	bool moving;                 /* gate closed: in flight fell to half the credit */
 	uint8_t locks;               /* of this side's socket: buffers that the kernel does not tune */
 	bool receive_fixed;          /* the receive buffer can be no larger */
+	bool never_holds;            /* hold.c is not for this direction */
+	bool is_shut;                /* gate closed: the receive buffer is too small for any window */
+	uint8_t owed;                /* bytes that were written before they were read */
+	uint8_t looks;               /* that hold.c has taken in the present state */
+	uint32_t segment_bytes;      /* of its peer, at most */
+	uint32_t hold_bytes;         /* receive buffer as hold.c set it; 0: it is not hold.c's */
 	bool pressed;                /* its credit or its pile ran full since it was last raised */
 	uint32_t hold_offset, hold_length;
 	char *hold; /* bytes read and not yet written; CHUNK_BYTES, from the worker's pool */
@@ -83,9 +89,8 @@ struct side {
 	uint64_t copied_before; /* of these: before both sockets were in the map */
 	uint64_t base;        /* the target's stream without redirected bytes */
 	uint64_t openings;
-	uint64_t releases, release_fails, release_shorts, rel_tries, rel_rest, kicks;
-	uint64_t up_mark, kick_mark, rekicks; bool shut, kick_sure;
-	uint32_t owed, kicks_most;
+	uint64_t holds; /* openings by hold.c */
+	uint64_t hold_mark; /* what was redirected or handed up when hold.c last looked */
 	/* Progress of the present wait. */
 	uint64_t since_ns, seen;
 	int64_t flown;
@@ -176,10 +181,16 @@ bool handoff_check_head(struct side *side, const char *bytes, size_t size);
 
 /* ---- buffers.c ---- */
 
+/* Of SO_BUF_LOCK: a locked buffer is not tuned by the kernel. */
+#define LOCK_SEND 1
+#define LOCK_RECEIVE 2
+
 void buffers_begin(struct side *side);
 void buffers_note_moved(struct side *side); /* now and then while bytes move */
 void buffers_look(struct side *side);       /* while a sender fills the receive buffer */
 void buffers_sweep(struct side *side);
+/* The receive buffer is somebody else's from now on. Returns its size, at least `bytes`; 0: not to be had. */
+uint32_t buffers_fix_receive(struct side *side, uint32_t bytes);
 
 /* ---- ends.c ---- */
 
@@ -193,6 +204,7 @@ void ends_wait_for_tails(struct pair *pair);
 struct tcp_facts {
 	uint8_t state; /* TCP_* of the kernel */
 	uint32_t rtt_us;
+	uint32_t least_rtt_us, segment_bytes; /* the latter as we send them; a party's are hardly different */
 	uint64_t acked, received;
 };
 void tcp_facts_read(int fd, struct tcp_facts *facts);
@@ -201,5 +213,6 @@ uint8_t tcp_state(int fd);
 unsigned tcp_unsent(int fd);           /* SIOCOUTQ */
 uint64_t tcp_stream_end(int fd);       /* acknowledged and queued, sampled so that both belong together */
 uint64_t tcp_send_buffer(int fd);      /* as the kernel counts: real memory */
+uint32_t tcp_charged(int fd);          /* memory of the receive queue, packets handed up included */
 bool tcp_memory_is_low(int fd);        /* at most three sixteenths of the send buffer are in use */
 #define TCP_STATE_CLOSE 7 /* linux/tcp.h and netinet/tcp.h do not go together */

@@ -22,6 +22,8 @@ void tcp_facts_read(int fd, struct tcp_facts *facts)
 		memset(&info, 0, sizeof info);
 	facts->state = info.tcpi_state;
 	facts->rtt_us = info.tcpi_rtt;
+	facts->least_rtt_us = info.tcpi_min_rtt;
+	facts->segment_bytes = info.tcpi_snd_mss;
 	facts->acked = info.tcpi_bytes_acked;
 	facts->received = info.tcpi_bytes_received;
 }
@@ -60,6 +62,14 @@ uint64_t tcp_stream_end(int fd)
 	}
 }
 
+uint32_t tcp_charged(int fd)
+{
+	uint32_t memory[SK_MEMINFO_VARS];
+	socklen_t size = sizeof memory;
+
+	return getsockopt(fd, SOL_SOCKET, SO_MEMINFO, memory, &size) ? 0 : memory[SK_MEMINFO_RMEM_ALLOC];
+}
+
 bool tcp_memory_is_low(int fd)
 {
 	uint32_t memory[SK_MEMINFO_VARS];
@@ -76,25 +86,4 @@ uint64_t tcp_send_buffer(int fd)
 	socklen_t size = sizeof bytes;
 
 	return getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, &size) || bytes < 0 ? 0 : (uint64_t)bytes;
-}
-
-#include <stdio.h>
-#include <time.h>
-#include <stdlib.h>
-void tcp_debug(int fd, const char *what);
-void tcp_debug(int fd, const char *what)
-{
-	struct { struct tcp_info info; unsigned more[32]; } i;
-	socklen_t size = sizeof i;
-	int clamp = 0, buf = 0;
-	socklen_t s4 = 4;
-	uint32_t memory[SK_MEMINFO_VARS];
-	socklen_t ms = sizeof memory;
-	if (!getenv("HOLDDEBUG")) return;
-	memset(&i, 0, sizeof i);
-	getsockopt(fd, IPPROTO_TCP, TCP_INFO, &i, &size);
-	getsockopt(fd, IPPROTO_TCP, TCP_WINDOW_CLAMP, &clamp, &s4); s4 = 4;
-	getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &buf, &s4);
-	getsockopt(fd, SOL_SOCKET, SO_MEMINFO, memory, &ms);
-	struct timespec ts; clock_gettime(CLOCK_MONOTONIC, &ts); fprintf(stderr, "%lld.%06ld %s: ssthresh %u clamp %d rcvbuf %d rmem %u rcv_mss %u rcv_wnd %u at %zu size %u received %llu\n", (long long)ts.tv_sec, ts.tv_nsec/1000, what, i.info.tcpi_rcv_ssthresh, clamp, buf, memory[0], i.info.tcpi_rcv_mss, ((unsigned*)&i)[232/4-0], (size_t)0, size, (unsigned long long)i.info.tcpi_bytes_received);
 }

@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The hold: how a pair whose sender is faster than its reader stays in the kernel
+ * (architecture.md, "The hold").
+ *
+ * Its gate closes whenever the credit is used up, and what the sender may still
+ * send is handed up. Moved as usual, each read would announce new window, the
+ * sender would fill it before the write is done, and the gate would never open.
+ * So the window is kept small where that costs nothing, shut while the handed up
+ * bytes are moved, and announced only when the gate is open again:
+ *
+ * - the source's receive buffer has room for little more than two of loopback's
+ *   packets, so little is handed up at a closing;
+ * - when the sender has used up its window (the program notes what is left of it
+ *   with every packet that it hands up), the buffer is set to its least size: now
+ *   nothing that is read makes the kernel announce window;
+ * - all but the last TAIL bytes are read and written. Those last ones the program
+ *   has noted too: they are written as well, but stay unread, and the gate is
+ *   opened;
+ * - the buffer gets its size back, and one of the unread bytes is read. That makes
+ *   the kernel announce the window, which nothing else would do on an empty queue.
+ *
+ * On loopback the announcement runs the sender inside our recv: its packets wait in
+ * the socket's backlog, which counts as used memory, so the window that is
+ * announced last can be too small for a packet although the queue is empty. Hence
+ * one byte after the other is read as long as each sets bytes in motion, and once
+ * more a moment later if nothing came.
+ *
+ * A smaller buffer is safe only with an open gate, where nothing is charged to it,
+ * or when nothing can come: the kernel drops what does not fit, and the sender
+ * waits for its timer. The hold is an optimisation: whatever it finds otherwise
+ * than expected is left to gate.c. Worker's thread only. */
+#include "relay/hold.h"
+
+#include "base/instant.h"
+#include "relay/pump.h"
+#include "relay/worker.h"
+
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define TAIL GATE_TAIL_BYTES
+#define TAIL_SPARE 8 /* bytes kept for the later look */
+/* Two packets of loopback, whose segments have 64 KB: the least that makes the
+ * kernel announce a window of which nearly one packet is left. */
+#define WINDOW_BYTES (136u << 10)
+#define CALM_BYTES (144u << 10)
+#define WIDE_MOST_BYTES (320u << 10)
+#define FIRST_BYTES (256u << 10)
+/* Less credit is not worth it. */
+#define CREDIT_LEAST_BYTES (256ull << 10)
+/* A longer way needs more window than is handed up cheaply. */
+#define RTT_MOST_US 1000u
+#define LOOK_NS 200000u
+#define LOOKS_MOST 20
+
+struct hold_sizes hold_sizes_for(int64_t room, uint32_t charged)
+{
+	int64_t wide = (room > 0 ? room : 0) + WINDOW_BYTES;
+
+	return (struct hold_sizes){
+		.calm = CALM_BYTES + charged,
+		.wide = (uint32_t)(wide < WIDE_MOST_BYTES ? wide : WIDE_MOST_BYTES) + charged,
+	};
+}
+
+bool hold_window_may_grow(uint32_t size, uint32_t charged)
+{
+	uint32_t whole = size < WINDOW_BYTES ? size : WINDOW_BYTES;
+
+	return charged < size && size - charged >= whole / 2;
+}
+
+static void set_buffer(struct side *side, uint32_t bytes)
+{
+	int half = (int)(bytes / 2); /* the kernel doubles it */
+
+	if (side->hold_bytes == bytes)
+		return;
+	setsockopt(side->watch.fd, SOL_SOCKET, SO_RCVBUF, &half, sizeof half);
+	side->hold_bytes = bytes;
+}
+
+/* The kernel may have cut it to fit a smaller buffer. */
+static void set_clamp(struct side *side)
+{
+	int clamp = WINDOW_BYTES;
+
+	setsockopt(side->watch.fd, IPPROTO_TCP, TCP_WINDOW_CLAMP, &clamp, sizeof clamp);
+}
+
+static bool is_open(const struct side *side)
+{
+	return !(__atomic_load_n(&side->gate->gate, __ATOMIC_ACQUIRE) & GATE_CLOSED);
+}
+
+static uint64_t handed_up(const struct side *side)
+{
+	return GATE_HANDED_UP(__atomic_load_n(&side->gate->gate, __ATOMIC_ACQUIRE));
+}
+
+static uint64_t redirected(const struct side *side)
+{
+	return __atomic_load_n(&side->gate->redirected, __ATOMIC_RELAXED);
+}
+
+static void calm(struct side *side)
+{
+	uint32_t bytes = hold_sizes_for(0, tcp_charged(side->watch.fd)).calm;
+
+	/* With a closed gate only what is shut may become larger. */
+	if (side->is_shut || is_open(side) || bytes < side->hold_bytes)
+		set_buffer(side, bytes);
+	side->is_shut = false;
+}
+
+void hold_begin(struct side *side)
+{
+	struct tcp_facts facts;
+
+	if (side->hold_bytes || side->never_holds || !side->mapped)
+		return;
+	tcp_facts_read(side->watch.fd, &facts);
+	if (facts.least_rtt_us > RTT_MOST_US || side->lent_most < 4 * CREDIT_LEAST_BYTES) {
+		side->never_holds = true;
+		return;
+	}
+	side->segment_bytes = facts.segment_bytes;
+	/* Not smaller now that bytes may be under way; after the first round it is. */
+	side->hold_bytes = buffers_fix_receive(side, FIRST_BYTES);
+	if (side->hold_bytes)
+		set_clamp(side);
+	else
+		side->never_holds = true;
+}
+
+bool hold_shut(struct side *side)
+{
+	uint64_t up = handed_up(side), unread = up - side->read;
+
+	if (side->is_shut || !side->hold_bytes || side->lent < CREDIT_LEAST_BYTES || side->ending || side->hold_length)
+		return false;
+	if (unread >= (uint64_t)side->owed + TAIL &&
+	    __atomic_load_n(&side->gate->window_left, __ATOMIC_RELAXED) < side->segment_bytes &&
+	    (up == side->hold_mark || !hold_window_may_grow(side->hold_bytes, tcp_charged(side->watch.fd)))) {
+		set_buffer(side, 0);
+		side->is_shut = true;
+		side->looks = 0;
+		return false;
+	}
+	if (up == side->hold_mark || side->looks >= LOOKS_MOST) {
+		side->looks = 0;
+		return false; /* it pauses, or does not come to an end: as usual */
+	}
+	side->hold_mark = up;
+	side->looks++;
+	side_wait_for(side, WAIT_TIMER, clock_now_ns() + LOOK_NS / 4);
+	return true;
+}
+
+size_t hold_limit(const struct side *side, size_t most)
+{
+	uint64_t unread;
+
+	if (!side->is_shut)
+		return most;
+	unread = handed_up(side) - side->read;
+	return unread <= TAIL || most < unread - TAIL ? most : (size_t)(unread - TAIL);
+}
+
+bool hold_drop_owed(struct side *side)
+{
+	char bytes[TAIL];
+
+	while (side->owed) {
+		ssize_t size = recv(side->watch.fd, bytes, side->owed, MSG_DONTWAIT);
+
+		if (size < 0 && errno == EINTR)
+			continue;
+		if (size <= 0) {
+			pair_fail(side, size ? errno : ECONNRESET, "recv");
+			return false;
+		}
+		side->read += (uint64_t)size;
+		side->owed -= (uint8_t)size;
+	}
+	return true;
+}
+
+/* Reads owed bytes one by one as long as each sets others in motion. */
+static void announce_window(struct side *side)
+{
+	uint32_t charged = tcp_charged(side->watch.fd);
+	uint64_t before;
+	char byte;
+
+	set_clamp(side);
+	do {
+		int64_t room = (int64_t)side->lent - gate_in_flight(side, side_other(side)->watch.fd);
+
+		before = redirected(side);
+		set_buffer(side, hold_sizes_for(room, charged).wide);
+		if (recv(side->watch.fd, &byte, 1, MSG_DONTWAIT) != 1)
+			break;
+		side->read++;
+		side->owed--;
+	} while (is_open(side) && side->owed > TAIL_SPARE && redirected(side) != before);
+	calm(side);
+	side->hold_mark = redirected(side);
+}
+
+bool hold_look_again(struct side *side)
+{
+	if (!side->owed || side->looks >= LOOKS_MOST || side->hold_mark != redirected(side)) {
+		side->looks = 0;
+		return false;
+	}
+	side->looks += 4;
+	announce_window(side);
+	side_wait_for(side, WAIT_TIMER, clock_now_ns() + LOOK_NS);
+	return true;
+}
+
+bool hold_release(struct side *side)
+{
+	uint64_t word = __atomic_load_n(&side->gate->gate, __ATOMIC_ACQUIRE);
+	unsigned long long closed = word;
+	char tail[TAIL];
+
+	if (!side->is_shut || side->owed || GATE_HANDED_UP(word) - side->read > TAIL)
+		return false;
+	memcpy(tail, side->gate->tail, TAIL);
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	if (side->ending || GATE_HANDED_UP(word) - side->read != TAIL ||
+	    __atomic_load_n(&side->gate->tail_at, __ATOMIC_RELAXED) != GATE_HANDED_UP(word)) {
+		calm(side); /* a packet came after all, or a small one was the last */
+		return false;
+	}
+	if (!tcp_memory_is_low(side_other(side)->watch.fd) || !copy_reserve(side)) {
+		pump_wait_reader_tick(side, WAIT_TIMER);
+		return true;
+	}
+	if (copy_give(side, tail, TAIL) < 0)
+		return true;
+	copy_release(side);
+	side->owed = TAIL;
+	if (side->hold_length || !gate_open(side, closed)) {
+		calm(side);
+		return false;
+	}
+	side->holds++;
+	side->looks = 2;
+	announce_window(side);
+	side_wait_for(side, WAIT_TIMER, clock_now_ns() + LOOK_NS);
+	return true;
+}

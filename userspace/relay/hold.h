@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+/* Internal to relay/: the hold, which keeps a fast sender's bytes in the kernel
+ * although its gate closes again and again (hold.c). */
+#include "relay/pair.h"
+
+/* Sizes of a source's receive buffer, real (doubled); see hold.c. */
+struct hold_sizes {
+	uint32_t calm; /* gate open, or closed and the sender not yet out of window */
+	uint32_t wide; /* while a window is announced */
+};
+/* `room`: bytes that may be redirected before the gate closes; `charged`: what
+ * already is in the buffer. */
+struct hold_sizes hold_sizes_for(int64_t room, uint32_t charged);
+/* May the kernel still announce more window? `size`: of the receive buffer. */
+bool hold_window_may_grow(uint32_t size, uint32_t charged);
+
+/* The direction has run out of credit, or its gate was opened: from now on its
+ * receive buffer is the hold's, if the way to the sender is short. */
+void hold_begin(struct side *side);
+
+/* Gate closed: shuts the window once the sender has used it up. True: the sender is
+ * about to, the direction waits for a timer. */
+bool hold_shut(struct side *side);
+
+/* How much of `most` bytes may be read now. */
+size_t hold_limit(const struct side *side, size_t most);
+
+/* Gate closed and all but the last bytes moved: writes those, opens the gate,
+ * announces the window. False: not (yet) to be done, or no longer; go on as
+ * usual. True: the direction waits, or the pair is over. */
+bool hold_release(struct side *side);
+
+/* Gate open: has the sender understood? True: the direction waits for a timer. */
+bool hold_look_again(struct side *side);
+
+/* Reads what was written before it was read. False: the pair is over. */
+bool hold_drop_owed(struct side *side);
