@@ -47,13 +47,15 @@
 #define WINDOW_BYTES (136u << 10)
 #define CALM_BYTES (144u << 10)
 #define WIDE_MOST_BYTES (320u << 10)
+#define LEAST_BYTES 2304u /* the kernel has no smaller one */
 #define FIRST_BYTES (256u << 10)
 /* Less credit is not worth it. */
 #define CREDIT_LEAST_BYTES (256ull << 10)
 /* A longer way needs more window than is handed up cheaply. */
 #define RTT_MOST_US 1000u
 #define LOOK_NS 200000u
-#define LOOKS_MOST 20
+#define LOOKS_MOST 20 /* for a sender that uses up its window */
+#define LOOKS_AFTER 4 /* for one that has been told of it */
 
 struct hold_sizes hold_sizes_for(int64_t room, uint32_t charged)
 {
@@ -62,6 +64,7 @@ struct hold_sizes hold_sizes_for(int64_t room, uint32_t charged)
 	return (struct hold_sizes){
 		.calm = CALM_BYTES + charged,
 		.wide = (uint32_t)(wide < WIDE_MOST_BYTES ? wide : WIDE_MOST_BYTES) + charged,
+		.whole = (uint32_t)wide + charged,
 	};
 }
 
@@ -144,7 +147,7 @@ bool hold_shut(struct side *side)
 	if (unread >= (uint64_t)side->owed + TAIL &&
 	    __atomic_load_n(&side->gate->window_left, __ATOMIC_RELAXED) < side->segment_bytes &&
 	    (up == side->hold_mark || !hold_window_may_grow(side->hold_bytes, tcp_charged(side->watch.fd)))) {
-		set_buffer(side, 0);
+		set_buffer(side, LEAST_BYTES);
 		side->is_shut = true;
 		side->looks = 0;
 		return false;
@@ -210,14 +213,32 @@ static void announce_window(struct side *side)
 	side->hold_mark = redirected(side);
 }
 
+/* The last means: a packet that is not wholly read also delays acknowledgements. False: the pair is over. */
+static bool announce_all(struct side *side)
+{
+	int64_t room = (int64_t)side->lent - gate_in_flight(side, side_other(side)->watch.fd);
+	int one = 1;
+
+	set_buffer(side, hold_sizes_for(room, tcp_charged(side->watch.fd)).whole);
+	if (!hold_drop_owed(side))
+		return false;
+	setsockopt(side->watch.fd, IPPROTO_TCP, TCP_QUICKACK, &one, sizeof one);
+	calm(side);
+	side->hold_mark = redirected(side);
+	return true;
+}
+
 bool hold_look_again(struct side *side)
 {
-	if (!side->owed || side->looks >= LOOKS_MOST || side->hold_mark != redirected(side)) {
+	if (!side->owed || side->hold_mark != redirected(side)) {
 		side->looks = 0;
 		return false;
 	}
-	side->looks += 4;
-	announce_window(side);
+	side->looks++;
+	if (side->looks < LOOKS_AFTER)
+		announce_window(side);
+	else if (!announce_all(side))
+		return true;
 	side_wait_for(side, WAIT_TIMER, clock_now_ns() + LOOK_NS);
 	return true;
 }
@@ -250,7 +271,7 @@ bool hold_release(struct side *side)
 		return false;
 	}
 	side->holds++;
-	side->looks = 2;
+	side->looks = 0;
 	announce_window(side);
 	side_wait_for(side, WAIT_TIMER, clock_now_ns() + LOOK_NS);
 	return true;

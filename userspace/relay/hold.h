@@ -8,6 +8,7 @@
 struct hold_sizes {
 	uint32_t calm; /* gate open, or closed and the sender not yet out of window */
 	uint32_t wide; /* while a window is announced */
+	uint32_t whole; /* while all that may be sent is announced */
 };
 /* `room`: bytes that may be redirected before the gate closes; `charged`: what
  * already is in the buffer. */
