@@ -135,6 +135,7 @@ static __always_inline void note_handed_up(struct gate_direction *direction, str
 	if (!tcp || length < GATE_TAIL_BYTES ||
 	    bpf_skb_load_bytes(skb, length - GATE_TAIL_BYTES, direction->tail, GATE_TAIL_BYTES))
 		return;
+	direction->unacked = tcp->rcv_nxt - tcp->rcv_wup;
 	direction->window_left = tcp->rcv_wup + tcp->rcv_wnd - tcp->rcv_nxt;
 	*(volatile __u64 *)&direction->tail_at = handed_up;
 }

@@ -31,7 +31,7 @@ struct gate_direction {
 	/* of the packet handed up last, for the hold: */
 	unsigned long long tail_at; /* bytes handed up with it; written behind `tail`, before `gate` */
 	unsigned int window_left;   /* that its sender had behind it */
-	unsigned int pad0;
+	unsigned int unacked;       /* bytes not acknowledged to its sender */
 	unsigned char tail[GATE_TAIL_BYTES]; /* its last bytes */
 	/* kernel, rarely */
 	unsigned long long closings[GATE_CLOSINGS];

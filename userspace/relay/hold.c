@@ -46,6 +46,7 @@
  * kernel announce a window of which nearly one packet is left. */
 #define WINDOW_BYTES (136u << 10)
 #define CALM_BYTES (144u << 10)
+#define CLOSED_BYTES (200u << 10)
 #define WIDE_MOST_BYTES (320u << 10)
 #define LEAST_BYTES 2304u /* the kernel has no smaller one */
 #define FIRST_BYTES (256u << 10)
@@ -55,6 +56,7 @@
 #define RTT_MOST_US 1000u
 #define LOOK_NS 200000u
 #define LOOKS_MOST 20 /* for a sender that uses up its window */
+#define LOOKS_QUIET 3 /* at one that sends nothing */
 #define LOOKS_AFTER 4 /* for one that has been told of it */
 
 struct hold_sizes hold_sizes_for(int64_t room, uint32_t charged)
@@ -63,6 +65,7 @@ struct hold_sizes hold_sizes_for(int64_t room, uint32_t charged)
 
 	return (struct hold_sizes){
 		.calm = CALM_BYTES + charged,
+		.closed = CLOSED_BYTES + charged,
 		.wide = (uint32_t)(wide < WIDE_MOST_BYTES ? wide : WIDE_MOST_BYTES) + charged,
 		.whole = (uint32_t)wide + charged,
 	};
@@ -110,11 +113,13 @@ static uint64_t redirected(const struct side *side)
 
 static void calm(struct side *side)
 {
-	uint32_t bytes = hold_sizes_for(0, tcp_charged(side->watch.fd)).calm;
+	struct hold_sizes sizes = hold_sizes_for(0, tcp_charged(side->watch.fd));
 
-	/* With a closed gate only what is shut may become larger. */
-	if (side->is_shut || is_open(side) || bytes < side->hold_bytes)
-		set_buffer(side, bytes);
+	/* With a closed gate there must be room for what was announced, but no more. */
+	if (is_open(side))
+		set_buffer(side, sizes.calm);
+	else if (side->is_shut || sizes.closed < side->hold_bytes)
+		set_buffer(side, sizes.closed);
 	side->is_shut = false;
 }
 
@@ -138,28 +143,42 @@ void hold_begin(struct side *side)
 		side->never_holds = true;
 }
 
+/* The sender has less window left than one of its segments needs, and is not being told of more. */
+static bool is_out_of_window(const struct side *side, bool was_quiet)
+{
+	uint32_t left = __atomic_load_n(&side->gate->window_left, __ATOMIC_RELAXED);
+	uint32_t unacked = __atomic_load_n(&side->gate->unacked, __ATOMIC_RELAXED);
+
+	if (left >= side->segment_bytes)
+		return false;
+	/* Behind the last packet the kernel may have announced more; one segment it acknowledges later. */
+	return was_quiet || unacked <= side->segment_bytes ||
+	       !hold_window_may_grow(side->hold_bytes, tcp_charged(side->watch.fd));
+}
+
 bool hold_shut(struct side *side)
 {
 	uint64_t up = handed_up(side), unread = up - side->read;
 
 	if (side->is_shut || !side->hold_bytes || side->lent < CREDIT_LEAST_BYTES || side->ending || side->hold_length)
 		return false;
-	if (unread >= (uint64_t)side->owed + TAIL &&
-	    __atomic_load_n(&side->gate->window_left, __ATOMIC_RELAXED) < side->segment_bytes &&
-	    (up == side->hold_mark || !hold_window_may_grow(side->hold_bytes, tcp_charged(side->watch.fd)))) {
+	if (up != side->hold_mark) {
+		side->hold_mark = up;
+		side->looks = side->looks >= LOOKS_MOST ? side->looks : side->looks + 1;
+		side->quiet_looks = 0;
+	} else {
+		side->quiet_looks++;
+	}
+	if (unread >= (uint64_t)side->owed + TAIL && is_out_of_window(side, side->quiet_looks >= LOOKS_QUIET)) {
 		set_buffer(side, LEAST_BYTES);
 		side->is_shut = true;
-		side->looks = 0;
-		return false;
+	} else if (side->looks < LOOKS_MOST && side->quiet_looks < LOOKS_QUIET) {
+		side_wait_for(side, WAIT_TIMER, clock_now_ns() + LOOK_NS / 4);
+		return true;
 	}
-	if (up == side->hold_mark || side->looks >= LOOKS_MOST) {
-		side->looks = 0;
-		return false; /* it pauses, or does not come to an end: as usual */
-	}
-	side->hold_mark = up;
-	side->looks++;
-	side_wait_for(side, WAIT_TIMER, clock_now_ns() + LOOK_NS / 4);
-	return true;
+	/* Shut; or it pauses, or does not come to an end: as usual. */
+	side->looks = side->quiet_looks = 0;
+	return false;
 }
 
 size_t hold_limit(const struct side *side, size_t most)

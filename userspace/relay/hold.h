@@ -6,7 +6,8 @@
 
 /* Sizes of a source's receive buffer, real (doubled); see hold.c. */
 struct hold_sizes {
-	uint32_t calm; /* gate open, or closed and the sender not yet out of window */
+	uint32_t calm; /* gate open */
+	uint32_t closed; /* gate closed, the sender not yet out of window */
 	uint32_t wide; /* while a window is announced */
 	uint32_t whole; /* while all that may be sent is announced */
 };

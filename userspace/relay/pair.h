@@ -68,6 +68,7 @@ struct side {
 	bool never_holds;            /* hold.c is not for this direction */
 	bool is_shut;                /* gate closed: the receive buffer is too small for any window */
 	uint8_t owed;                /* bytes that were written before they were read */
+	uint8_t quiet_looks;         /* of those: without a change */
 	uint8_t looks;               /* that hold.c has taken in the present state */
 	uint32_t segment_bytes;      /* of its peer, at most */
 	uint32_t hold_bytes;         /* receive buffer as hold.c set it; 0: it is not hold.c's */
