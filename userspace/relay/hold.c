@@ -42,12 +42,12 @@
 
 #define TAIL GATE_TAIL_BYTES
 #define TAIL_SPARE 8 /* bytes kept for the later look */
-/* Two packets of loopback, whose segments have 64 KB: the least that makes the
- * kernel announce a window of which nearly one packet is left. */
-#define WINDOW_BYTES (136u << 10)
-#define CALM_BYTES (144u << 10)
-#define CLOSED_BYTES (200u << 10)
-#define WIDE_MOST_BYTES (320u << 10)
+/* Two segments are the least that makes the kernel announce a window of which nearly one
+ * is left; a packet that the network stack has joined has up to 64 KB. */
+#define WINDOW_LEAST_BYTES (64u << 10)
+#define WINDOW_MOST_BYTES (136u << 10)
+#define WINDOW_SLACK_BYTES (8u << 10)
+#define WIDE_BYTES (184u << 10)
 #define LEAST_BYTES 2304u /* the kernel has no smaller one */
 #define FIRST_BYTES (256u << 10)
 /* Less credit is not worth it. */
@@ -59,21 +59,29 @@
 #define LOOKS_QUIET 3 /* at one that sends nothing */
 #define LOOKS_AFTER 4 /* for one that has been told of it */
 
-struct hold_sizes hold_sizes_for(int64_t room, uint32_t charged)
+uint32_t hold_window_for(uint32_t segment_bytes)
 {
-	int64_t wide = (room > 0 ? room : 0) + WINDOW_BYTES;
+	uint32_t bytes = 2 * segment_bytes + WINDOW_SLACK_BYTES;
 
+	return bytes < WINDOW_LEAST_BYTES ? WINDOW_LEAST_BYTES : bytes > WINDOW_MOST_BYTES ? WINDOW_MOST_BYTES : bytes;
+}
+
+struct hold_sizes hold_sizes_for(uint32_t window, int64_t room, uint32_t charged)
+{
+	uint32_t whole = window + charged + (uint32_t)(room > 0 ? room : 0), wide = window + WIDE_BYTES + charged;
+
+	/* Memory is more than bytes. */
 	return (struct hold_sizes){
-		.calm = CALM_BYTES + charged,
-		.closed = CLOSED_BYTES + charged,
-		.wide = (uint32_t)(wide < WIDE_MOST_BYTES ? wide : WIDE_MOST_BYTES) + charged,
-		.whole = (uint32_t)wide + charged,
+		.calm = window + WINDOW_SLACK_BYTES + charged,
+		.closed = window + window / 2 + charged,
+		.wide = wide < whole ? wide : whole,
+		.whole = whole,
 	};
 }
 
-bool hold_window_may_grow(uint32_t size, uint32_t charged)
+bool hold_window_may_grow(uint32_t window, uint32_t size, uint32_t charged)
 {
-	uint32_t whole = size < WINDOW_BYTES ? size : WINDOW_BYTES;
+	uint32_t whole = size < window ? size : window;
 
 	return charged < size && size - charged >= whole / 2;
 }
@@ -91,7 +99,7 @@ static void set_buffer(struct side *side, uint32_t bytes)
 /* The kernel may have cut it to fit a smaller buffer. */
 static void set_clamp(struct side *side)
 {
-	int clamp = WINDOW_BYTES;
+	int clamp = (int)side->hold_window;
 
 	setsockopt(side->watch.fd, IPPROTO_TCP, TCP_WINDOW_CLAMP, &clamp, sizeof clamp);
 }
@@ -113,7 +121,7 @@ static uint64_t redirected(const struct side *side)
 
 static void calm(struct side *side)
 {
-	struct hold_sizes sizes = hold_sizes_for(0, tcp_charged(side->watch.fd));
+	struct hold_sizes sizes = hold_sizes_for(side->hold_window, 0, tcp_charged(side->watch.fd));
 
 	/* With a closed gate there must be room for what was announced, but no more. */
 	if (is_open(side))
@@ -135,6 +143,7 @@ void hold_begin(struct side *side)
 		return;
 	}
 	side->segment_bytes = facts.segment_bytes;
+	side->hold_window = hold_window_for(facts.most_segment_bytes);
 	/* Not smaller now that bytes may be under way; after the first round it is. */
 	side->hold_bytes = buffers_fix_receive(side, FIRST_BYTES);
 	if (side->hold_bytes)
@@ -153,7 +162,7 @@ static bool is_out_of_window(const struct side *side, bool was_quiet)
 		return false;
 	/* Behind the last packet the kernel may have announced more; one segment it acknowledges later. */
 	return was_quiet || unacked <= side->segment_bytes ||
-	       !hold_window_may_grow(side->hold_bytes, tcp_charged(side->watch.fd));
+	       !hold_window_may_grow(side->hold_window, side->hold_bytes, tcp_charged(side->watch.fd));
 }
 
 bool hold_shut(struct side *side)
@@ -222,7 +231,7 @@ static void announce_window(struct side *side)
 		int64_t room = (int64_t)side->lent - gate_in_flight(side, side_other(side)->watch.fd);
 
 		before = redirected(side);
-		set_buffer(side, hold_sizes_for(room, charged).wide);
+		set_buffer(side, hold_sizes_for(side->hold_window, room, charged).wide);
 		if (recv(side->watch.fd, &byte, 1, MSG_DONTWAIT) != 1)
 			break;
 		side->read++;
@@ -238,7 +247,7 @@ static bool announce_all(struct side *side)
 	int64_t room = (int64_t)side->lent - gate_in_flight(side, side_other(side)->watch.fd);
 	int one = 1;
 
-	set_buffer(side, hold_sizes_for(room, tcp_charged(side->watch.fd)).whole);
+	set_buffer(side, hold_sizes_for(side->hold_window, room, tcp_charged(side->watch.fd)).whole);
 	if (!hold_drop_owed(side))
 		return false;
 	setsockopt(side->watch.fd, IPPROTO_TCP, TCP_QUICKACK, &one, sizeof one);

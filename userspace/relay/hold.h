@@ -11,11 +11,13 @@ struct hold_sizes {
 	uint32_t wide; /* while a window is announced */
 	uint32_t whole; /* while all that may be sent is announced */
 };
+/* The window that a sender of such segments is given. */
+uint32_t hold_window_for(uint32_t segment_bytes);
 /* `room`: bytes that may be redirected before the gate closes; `charged`: what
  * already is in the buffer. */
-struct hold_sizes hold_sizes_for(int64_t room, uint32_t charged);
+struct hold_sizes hold_sizes_for(uint32_t window, int64_t room, uint32_t charged);
 /* May the kernel still announce more window? `size`: of the receive buffer. */
-bool hold_window_may_grow(uint32_t size, uint32_t charged);
+bool hold_window_may_grow(uint32_t window, uint32_t size, uint32_t charged);
 
 /* The direction has run out of credit, or its gate was opened: from now on its
  * receive buffer is the hold's, if the way to the sender is short. */

@@ -71,6 +71,7 @@ struct side {
 	uint8_t quiet_looks;         /* of those: without a change */
 	uint8_t looks;               /* that hold.c has taken in the present state */
 	uint32_t segment_bytes;      /* of its peer, at most */
+	uint32_t hold_window;        /* what it may have as window */
 	uint32_t hold_bytes;         /* receive buffer as hold.c set it; 0: it is not hold.c's */
 	bool pressed;                /* its credit or its pile ran full since it was last raised */
 	uint32_t hold_offset, hold_length;
@@ -205,7 +206,9 @@ void ends_wait_for_tails(struct pair *pair);
 struct tcp_facts {
 	uint8_t state; /* TCP_* of the kernel */
 	uint32_t rtt_us;
-	uint32_t least_rtt_us, segment_bytes; /* the latter as we send them; a party's are hardly different */
+	uint32_t least_rtt_us;
+	uint32_t segment_bytes;      /* as we send them; a party's are not smaller */
+	uint32_t most_segment_bytes; /* that a party may send */
 	uint64_t acked, received;
 };
 void tcp_facts_read(int fd, struct tcp_facts *facts);
