@@ -288,6 +288,7 @@ static bool move_some(struct side *side, int64_t room)
 	}
 	size = recv(side->watch.fd, scratch, most, MSG_DONTWAIT);
 	error = errno;
+	hold_note_read(side);
 	if (size > 0) {
 		side->read += (uint64_t)size;
 		side->reads++;

@@ -11,8 +11,8 @@
  * - the source's receive buffer has room for little more than two of loopback's
  *   packets, so little is handed up at a closing;
  * - when the sender has used up its window (the program notes what is left of it
- *   with every packet that it hands up), the buffer is set to its least size: now
- *   nothing that is read makes the kernel announce window;
+ *   with every packet that it hands up), the buffer shrinks with what is read, so
+ *   that reading does not make the kernel announce window;
  * - all but the last TAIL bytes are read and written. Those last ones the program
  *   has noted too: they are written as well, but stay unread, and the gate is
  *   opened;
@@ -79,6 +79,13 @@ struct hold_sizes hold_sizes_for(uint32_t window, int64_t room, uint32_t charged
 	};
 }
 
+uint32_t hold_shut_size(uint32_t left, uint32_t charged)
+{
+	uint32_t size = charged + left + left / 2;
+
+	return size < LEAST_BYTES ? LEAST_BYTES : size;
+}
+
 bool hold_window_may_grow(uint32_t window, uint32_t size, uint32_t charged)
 {
 	uint32_t whole = size < window ? size : window;
@@ -117,6 +124,19 @@ static uint64_t handed_up(const struct side *side)
 static uint64_t redirected(const struct side *side)
 {
 	return __atomic_load_n(&side->gate->redirected, __ATOMIC_RELAXED);
+}
+
+/* No room but for what the sender may still send, when `bytes` will have been read: a
+ * packet that finds none makes the kernel take the announced window back. */
+static void shut_for(struct side *side, size_t bytes)
+{
+	uint32_t left = __atomic_load_n(&side->gate->window_left, __ATOMIC_RELAXED);
+	uint32_t charged = tcp_charged(side->watch.fd);
+
+	if (left > side->hold_window)
+		left = side->segment_bytes;
+	charged = charged > bytes ? charged - (uint32_t)bytes : 0;
+	set_buffer(side, hold_shut_size(left, charged));
 }
 
 static void calm(struct side *side)
@@ -179,8 +199,8 @@ bool hold_shut(struct side *side)
 		side->quiet_looks++;
 	}
 	if (unread >= (uint64_t)side->owed + TAIL && is_out_of_window(side, side->quiet_looks >= LOOKS_QUIET)) {
-		set_buffer(side, LEAST_BYTES);
 		side->is_shut = true;
+		shut_for(side, 0);
 	} else if (side->looks < LOOKS_MOST && side->quiet_looks < LOOKS_QUIET) {
 		side_wait_for(side, WAIT_TIMER, clock_now_ns() + LOOK_NS / 4);
 		return true;
@@ -190,14 +210,23 @@ bool hold_shut(struct side *side)
 	return false;
 }
 
-size_t hold_limit(const struct side *side, size_t most)
+size_t hold_limit(struct side *side, size_t most)
 {
 	uint64_t unread;
 
 	if (!side->is_shut)
 		return most;
 	unread = handed_up(side) - side->read;
-	return unread <= TAIL || most < unread - TAIL ? most : (size_t)(unread - TAIL);
+	if (unread > TAIL && most > unread - TAIL)
+		most = (size_t)(unread - TAIL);
+	shut_for(side, most);
+	return most;
+}
+
+void hold_note_read(struct side *side)
+{
+	if (side->is_shut)
+		shut_for(side, 0);
 }
 
 bool hold_drop_owed(struct side *side)

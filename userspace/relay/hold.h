@@ -16,6 +16,8 @@ uint32_t hold_window_for(uint32_t segment_bytes);
 /* `room`: bytes that may be redirected before the gate closes; `charged`: what
  * already is in the buffer. */
 struct hold_sizes hold_sizes_for(uint32_t window, int64_t room, uint32_t charged);
+/* With a shut window, of which `left` is left. */
+uint32_t hold_shut_size(uint32_t left, uint32_t charged);
 /* May the kernel still announce more window? `size`: of the receive buffer. */
 bool hold_window_may_grow(uint32_t window, uint32_t size, uint32_t charged);
 
@@ -27,8 +29,9 @@ void hold_begin(struct side *side);
  * about to, the direction waits for a timer. */
 bool hold_shut(struct side *side);
 
-/* How much of `most` bytes may be read now. */
-size_t hold_limit(const struct side *side, size_t most);
+/* How much of `most` bytes is to be read now; hold_note_read() follows the recv. */
+size_t hold_limit(struct side *side, size_t most);
+void hold_note_read(struct side *side);
 
 /* Gate closed and all but the last bytes moved: writes those, opens the gate,
  * announces the window. False: not (yet) to be done, or no longer; go on as
