@@ -233,6 +233,8 @@ bool hold_drop_owed(struct side *side)
 {
 	char bytes[TAIL];
 
+	if (side->owed && side->is_shut)
+		shut_for(side, side->owed_charged);
 	while (side->owed) {
 		ssize_t size = recv(side->watch.fd, bytes, side->owed, MSG_DONTWAIT);
 
@@ -255,6 +257,7 @@ static void announce_window(struct side *side)
 	uint64_t before;
 	char byte;
 
+	side->owed_charged = charged;
 	set_clamp(side);
 	do {
 		int64_t room = (int64_t)side->lent - gate_in_flight(side, side_other(side)->watch.fd);

@@ -71,6 +71,7 @@ struct side {
 	uint8_t quiet_looks;         /* of those: without a change */
 	uint8_t looks;               /* that hold.c has taken in the present state */
 	uint32_t segment_bytes;      /* of its peer, at most */
+	uint32_t owed_charged;       /* memory of the packet that they end */
 	uint32_t hold_window;        /* what it may have as window */
 	uint32_t hold_bytes;         /* receive buffer as hold.c set it; 0: it is not hold.c's */
 	bool pressed;                /* its credit or its pile ran full since it was last raised */
