@@ -48,6 +48,7 @@
 #define WINDOW_MOST_BYTES (136u << 10)
 #define WINDOW_SLACK_BYTES (8u << 10)
 #define WIDE_BYTES (184u << 10)
+#define UNREAD_LEAST_BYTES (32u << 10) /* to judge a sender by */
 #define LEAST_BYTES 2304u /* the kernel has no smaller one */
 #define FIRST_BYTES (256u << 10)
 /* Less credit is not worth it. */
@@ -72,7 +73,7 @@ struct hold_sizes hold_sizes_for(uint32_t window, int64_t room, uint32_t charged
 
 	/* Memory is more than bytes. */
 	return (struct hold_sizes){
-		.calm = window + WINDOW_SLACK_BYTES + charged,
+		.calm = window + window / 8 * 3 + charged,
 		.closed = window + window / 2 + charged,
 		.wide = wide < whole ? wide : whole,
 		.whole = whole,
@@ -151,11 +152,19 @@ static void calm(struct side *side)
 	side->is_shut = false;
 }
 
+/* They take more memory than the window, which is of bytes, allows for. */
+static bool has_small_segments(uint64_t unread, uint32_t charged)
+{
+	return charged > unread + unread / 4;
+}
+
 void hold_begin(struct side *side)
 {
+	uint64_t unread = handed_up(side) - side->read;
 	struct tcp_facts facts;
 
-	if (side->hold_bytes || side->never_holds || !side->mapped)
+	if (side->hold_bytes || side->never_holds || !side->mapped || unread < UNREAD_LEAST_BYTES ||
+	    has_small_segments(unread, tcp_charged(side->watch.fd)))
 		return;
 	tcp_facts_read(side->watch.fd, &facts);
 	if (facts.least_rtt_us > RTT_MOST_US || side->lent_most < 4 * CREDIT_LEAST_BYTES) {
