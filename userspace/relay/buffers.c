@@ -130,3 +130,10 @@ uint32_t buffers_fix_receive(struct side *side, uint32_t bytes)
 	side->receive_fixed = true;
 	return now;
 }
+
+void buffers_leave_receive(struct side *side)
+{
+	set_locks(side, side->locks & ~LOCK_RECEIVE);
+	side->receive_bytes = 0;
+	side->receive_fixed = false;
+}

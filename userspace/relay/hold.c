@@ -27,7 +27,8 @@
  *
  * A smaller buffer is safe only with an open gate, where nothing is charged to it,
  * or when nothing can come: the kernel drops what does not fit, and the sender
- * waits for its timer. The hold is an optimisation: whatever it finds otherwise
+ * waits for its timer. A sender of small segments, which need more memory than the
+ * window allows for, is left to the kernel's tuning. The hold is an optimisation: whatever it finds otherwise
  * than expected is left to gate.c. Worker's thread only. */
 #include "relay/hold.h"
 
@@ -48,7 +49,6 @@
 #define WINDOW_MOST_BYTES (136u << 10)
 #define WINDOW_SLACK_BYTES (8u << 10)
 #define WIDE_BYTES (184u << 10)
-#define UNREAD_LEAST_BYTES (32u << 10) /* to judge a sender by */
 #define LEAST_BYTES 2304u /* the kernel has no smaller one */
 #define FIRST_BYTES (256u << 10)
 /* Less credit is not worth it. */
@@ -85,6 +85,12 @@ uint32_t hold_shut_size(uint32_t left, uint32_t charged)
 	uint32_t size = charged + left + left / 2;
 
 	return size < LEAST_BYTES ? LEAST_BYTES : size;
+}
+
+bool hold_has_small_segments(uint64_t unread, uint32_t charged)
+{
+	/* One packet may have been read in part and still be charged. */
+	return charged > unread + unread / 4 + CHUNK_BYTES;
 }
 
 bool hold_window_may_grow(uint32_t window, uint32_t size, uint32_t charged)
@@ -152,19 +158,14 @@ static void calm(struct side *side)
 	side->is_shut = false;
 }
 
-/* They take more memory than the window, which is of bytes, allows for. */
-static bool has_small_segments(uint64_t unread, uint32_t charged)
-{
-	return charged > unread + unread / 4;
-}
 
 void hold_begin(struct side *side)
 {
 	uint64_t unread = handed_up(side) - side->read;
 	struct tcp_facts facts;
 
-	if (side->hold_bytes || side->never_holds || !side->mapped || unread < UNREAD_LEAST_BYTES ||
-	    has_small_segments(unread, tcp_charged(side->watch.fd)))
+	if (side->hold_bytes || side->never_holds || !side->mapped ||
+	    hold_has_small_segments(unread, tcp_charged(side->watch.fd)))
 		return;
 	tcp_facts_read(side->watch.fd, &facts);
 	if (facts.least_rtt_us > RTT_MOST_US || side->lent_most < 4 * CREDIT_LEAST_BYTES) {
@@ -194,12 +195,24 @@ static bool is_out_of_window(const struct side *side, bool was_quiet)
 	       !hold_window_may_grow(side->hold_window, side->hold_bytes, tcp_charged(side->watch.fd));
 }
 
+/* Only the kernel's own tuning makes room for them in time. */
+static void give_up(struct side *side)
+{
+	side->never_holds = true;
+	side->hold_bytes = 0;
+	buffers_leave_receive(side);
+}
+
 bool hold_shut(struct side *side)
 {
 	uint64_t up = handed_up(side), unread = up - side->read;
 
 	if (side->is_shut || !side->hold_bytes || side->lent < CREDIT_LEAST_BYTES || side->ending || side->hold_length)
 		return false;
+	if (!side->owed && hold_has_small_segments(unread, tcp_charged(side->watch.fd))) {
+		give_up(side);
+		return false;
+	}
 	if (up != side->hold_mark) {
 		side->hold_mark = up;
 		side->looks = side->looks >= LOOKS_MOST ? side->looks : side->looks + 1;

@@ -18,6 +18,8 @@ uint32_t hold_window_for(uint32_t segment_bytes);
 struct hold_sizes hold_sizes_for(uint32_t window, int64_t room, uint32_t charged);
 /* With a shut window, of which `left` is left. */
 uint32_t hold_shut_size(uint32_t left, uint32_t charged);
+/* They take more memory than the window, which is of bytes, allows for. */
+bool hold_has_small_segments(uint64_t unread, uint32_t charged);
 /* May the kernel still announce more window? `size`: of the receive buffer. */
 bool hold_window_may_grow(uint32_t window, uint32_t size, uint32_t charged);
 

@@ -194,6 +194,8 @@ void buffers_look(struct side *side);       /* while a sender fills the receive 
 void buffers_sweep(struct side *side);
 /* The receive buffer is somebody else's from now on. Returns its size, at least `bytes`; 0: not to be had. */
 uint32_t buffers_fix_receive(struct side *side, uint32_t bytes);
+/* Gives it back to the tuning. */
+void buffers_leave_receive(struct side *side);
 
 /* ---- ends.c ---- */
 
