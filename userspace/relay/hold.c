@@ -110,12 +110,17 @@ static void set_buffer(struct side *side, uint32_t bytes)
 	side->hold_bytes = bytes;
 }
 
-/* The kernel may have cut it to fit a smaller buffer. */
-static void set_clamp(struct side *side)
+/* When the kernel meets larger segments than before, it fits the limit to the buffer as it
+ * is then. Returns the larger one of what was and of what is to be announced. */
+static uint32_t limit_window(struct side *side)
 {
-	int clamp = (int)side->hold_window;
+	int limit = (int)side->hold_window, was = limit;
+	socklen_t size = sizeof was;
 
-	setsockopt(side->watch.fd, IPPROTO_TCP, TCP_WINDOW_CLAMP, &clamp, sizeof clamp);
+	if (!getsockopt(side->watch.fd, IPPROTO_TCP, TCP_WINDOW_CLAMP, &was, &size) && was == limit)
+		return (uint32_t)limit;
+	setsockopt(side->watch.fd, IPPROTO_TCP, TCP_WINDOW_CLAMP, &limit, sizeof limit);
+	return (uint32_t)(was > limit ? was : limit);
 }
 
 static bool is_open(const struct side *side)
@@ -148,7 +153,7 @@ static void shut_for(struct side *side, size_t bytes)
 
 static void calm(struct side *side)
 {
-	struct hold_sizes sizes = hold_sizes_for(side->hold_window, 0, tcp_charged(side->watch.fd));
+	struct hold_sizes sizes = hold_sizes_for(limit_window(side), 0, tcp_charged(side->watch.fd));
 
 	/* With a closed gate there must be room for what was announced, but no more. */
 	if (is_open(side))
@@ -177,7 +182,7 @@ void hold_begin(struct side *side)
 	/* Not smaller now that bytes may be under way; after the first round it is. */
 	side->hold_bytes = buffers_fix_receive(side, FIRST_BYTES);
 	if (side->hold_bytes)
-		set_clamp(side);
+		limit_window(side);
 	else
 		side->never_holds = true;
 }
@@ -188,7 +193,12 @@ static bool is_out_of_window(const struct side *side, bool was_quiet)
 	uint32_t left = __atomic_load_n(&side->gate->window_left, __ATOMIC_RELAXED);
 	uint32_t unacked = __atomic_load_n(&side->gate->unacked, __ATOMIC_RELAXED);
 
+	struct tcp_facts facts;
+
 	if (left >= side->segment_bytes)
+		return false;
+	tcp_facts_read(side->watch.fd, &facts);
+	if (left > facts.met_segment_bytes) /* see limit_window(): not with the least of buffers */
 		return false;
 	/* Behind the last packet the kernel may have announced more; one segment it acknowledges later. */
 	return was_quiet || unacked <= side->segment_bytes ||
@@ -280,7 +290,7 @@ static void announce_window(struct side *side)
 	char byte;
 
 	side->owed_charged = charged;
-	set_clamp(side);
+	limit_window(side);
 	do {
 		int64_t room = (int64_t)side->lent - gate_in_flight(side, side_other(side)->watch.fd);
 

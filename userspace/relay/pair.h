@@ -211,7 +211,8 @@ struct tcp_facts {
 	uint32_t rtt_us;
 	uint32_t least_rtt_us;
 	uint32_t segment_bytes;      /* as we send them; a party's are not smaller */
-	uint32_t most_segment_bytes; /* that a party may send */
+	uint32_t met_segment_bytes;  /* the largest that the party has sent */
+	uint32_t most_segment_bytes; /* that it may send */
 	uint64_t acked, received;
 };
 void tcp_facts_read(int fd, struct tcp_facts *facts);

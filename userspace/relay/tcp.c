@@ -24,6 +24,7 @@ void tcp_facts_read(int fd, struct tcp_facts *facts)
 	facts->rtt_us = info.tcpi_rtt;
 	facts->least_rtt_us = info.tcpi_min_rtt;
 	facts->segment_bytes = info.tcpi_snd_mss;
+	facts->met_segment_bytes = info.tcpi_rcv_mss;
 	facts->most_segment_bytes = info.tcpi_advmss;
 	facts->acked = info.tcpi_bytes_acked;
 	facts->received = info.tcpi_bytes_received;
