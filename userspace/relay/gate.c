@@ -129,8 +129,8 @@ static void wait_for_reader(struct side *side, int64_t flight)
 	uint64_t now = clock_now_ns(), passed = now - side->flown_at_ns, wait;
 	int64_t taken = side->flown - flight, left = flight - low_mark(side);
 
-	if (!side->flown_at_ns || taken < 0) {
-		wait = TICK_LEAST_NS;
+	if (!side->flown_at_ns || taken < 0) { /* the last round of a hold tells how long this one may take */
+		wait = side->is_shut ? least((uint64_t)(0.75 * side->hold_pace * (double)left), TICK_PROMISE_MOST_NS) : TICK_LEAST_NS;
 	} else if (taken == 0) { /* nothing acknowledged in so short a time says nothing about the reader */
 		/* A reader with a full buffer acknowledges in leaps: do not miss one by much. */
 		wait = least(passed / 4, TICK_READER_MOST_NS);

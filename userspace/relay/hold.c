@@ -335,6 +335,16 @@ bool hold_look_again(struct side *side)
 	return true;
 }
 
+/* How long the reader took for a byte since the last round. */
+static void note_pace(struct side *side)
+{
+	uint64_t now = clock_now_ns(), moved = redirected(side) + side->read;
+
+	side->hold_pace = side->held_at_ns && moved > side->held_mark ? (double)(now - side->held_at_ns) / (double)(moved - side->held_mark) : 0;
+	side->held_at_ns = now;
+	side->held_mark = moved;
+}
+
 bool hold_release(struct side *side)
 {
 	uint64_t word = __atomic_load_n(&side->gate->gate, __ATOMIC_ACQUIRE);
@@ -364,6 +374,7 @@ bool hold_release(struct side *side)
 	}
 	side->holds++;
 	side->looks = 0;
+	note_pace(side);
 	announce_window(side);
 	side_wait_for(side, WAIT_TIMER, clock_now_ns() + LOOK_NS);
 	return true;

@@ -91,6 +91,8 @@ struct side {
 	uint64_t copied;      /* written by userspace, from the join on */
 	uint64_t copied_before; /* of these: before both sockets were in the map */
 	uint64_t base;        /* the target's stream without redirected bytes */
+	double hold_pace;     /* nanoseconds that the reader took for a byte, in the last round of a hold; 0: not known */
+	uint64_t held_at_ns, held_mark; /* end of that round, and bytes moved by then */
 	uint64_t openings;
 	uint64_t holds; /* openings by hold.c */
 	uint64_t hold_mark; /* what was redirected or handed up when hold.c last looked */
