@@ -109,7 +109,10 @@ struct inet_connection_sock {
 
 struct tcp_sock {
 	struct inet_connection_sock inet_conn;
+	u32 rcv_nxt;
 	u32 copied_seq;
+	u32 rcv_wup;
+	u32 rcv_wnd;
 	u32 snd_una;
 	u32 write_seq;
 	u64 bytes_acked;

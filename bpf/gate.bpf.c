@@ -163,6 +163,24 @@ static __always_inline int is_spared(struct gate_direction *direction, const str
 	return 1;
 }
 
+/* Notes what the daemon's hold wants to know of a packet that is handed up: its last
+ * bytes, which it writes before it reads them, and whether the sender can go on. */
+static __always_inline void note_handed_up(struct gate_direction *direction, struct __sk_buff *skb, __u64 handed_up)
+{
+	struct bpf_sock *source = skb->sk;
+	struct tcp_sock *tcp = source ? bpf_skc_to_tcp_sock(source) : 0;
+	__u32 length = skb->len;
+
+	direction->window_left = -1;
+	*(volatile __u64 *)&direction->tail_at = -1ull;
+	if (!tcp || length < GATE_TAIL_BYTES ||
+	    bpf_skb_load_bytes(skb, length - GATE_TAIL_BYTES, direction->tail, GATE_TAIL_BYTES))
+		return;
+	direction->unacked = tcp->rcv_nxt - tcp->rcv_wup;
+	direction->window_left = tcp->rcv_wup + tcp->rcv_wnd - tcp->rcv_nxt;
+	*(volatile __u64 *)&direction->tail_at = handed_up;
+}
+
 SEC("sk_skb/stream_verdict")
 int gate_verdict(struct __sk_buff *skb)
 {
@@ -241,6 +259,8 @@ int gate_verdict(struct __sk_buff *skb)
 #endif
 
 	word = *(volatile __u64 *)&direction->gate;
+	if (word & GATE_CLOSED)
+		note_handed_up(direction, skb, GATE_HANDED_UP(word) + length);
 	if ((word & GATE_CLOSED) && __sync_val_compare_and_swap(&direction->gate, word, word + 2 * length) == word)
 		return SK_PASS;
 	/* Open, or opened by the daemon this moment; only this program can close it. */
@@ -264,6 +284,7 @@ int gate_verdict(struct __sk_buff *skb)
 	}
 	direction->spare = 0;
 	direction->closings[closing & (GATE_CLOSINGS - 1)]++;
+	note_handed_up(direction, skb, GATE_HANDED_UP(direction->gate) + length);
 	__sync_fetch_and_add(&direction->gate, GATE_CLOSED + 2 * length);
 	announce(direction, index);
 	return SK_PASS;

@@ -14,6 +14,8 @@
 #define GATE_BROKEN (1ULL << 63) /* in the gate word itself, so that no compare-and-swap can open a broken gate */
 #define GATE_HANDED_UP(word) (((word) & ~GATE_BROKEN) >> 1)
 
+#define GATE_TAIL_BYTES 64
+
 enum gate_closing { GATE_CREDIT, GATE_MEMORY, GATE_PILE, GATE_FAILED, GATE_CLOSINGS };
 
 struct gate_direction {
@@ -28,12 +30,16 @@ struct gate_direction {
 	unsigned int seq_known;
 	unsigned long long seen_acked; /* the target's acknowledged bytes at the last look at it */
 	unsigned int spare;            /* small packets that may follow before the next look */
-	unsigned int pad0;
+	unsigned int breaks;           /* packets that could not be placed */
+	/* of the packet handed up last, for the hold: */
+	unsigned char tail[GATE_TAIL_BYTES]; /* its last bytes */
+	unsigned long long tail_at; /* bytes handed up with it; written behind `tail`, before `gate` */
+	unsigned int window_left;   /* that its sender had behind it */
+	unsigned int unacked;       /* bytes not acknowledged to its sender */
 	/* kernel, rarely */
 	unsigned long long closings[GATE_CLOSINGS];
-	unsigned long long trims;  /* packets of which a part was old */
-	unsigned long long olds;   /* packets that were wholly old */
-	unsigned long long breaks; /* packets that could not be placed */
+	unsigned int trims;       /* packets of which a part was old */
+	unsigned int olds;        /* packets that were wholly old */
 	unsigned int unannounced; /* records that the ring did not take */
 	unsigned int endings;     /* changes of the source's TCP state by its peer: FIN, reset, time-out */
 	/* user; `base` and below only while the gate is closed, the two above at any time */
@@ -46,7 +52,7 @@ struct gate_direction {
 	unsigned long long cookie; /* of the source */
 	unsigned long long pad1[3];
 };
-_Static_assert(sizeof(struct gate_direction) == 192, "three cache lines");
+_Static_assert(sizeof(struct gate_direction) == 256, "four cache lines");
 
 /* From a socket's cookie to its index: the bucket `cookie & bucket_mask` has it. The daemon writes whole words
  * through its mapping; the program reads one cache line and calls nothing. */

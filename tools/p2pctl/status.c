@@ -30,8 +30,8 @@ static void print_pairs(const json_t *pairs)
 	       format_bytes(number_of(pairs, "spilled_bytes"), c), number_of(pairs, "packets"));
 	printf("credit     %s lent of %s\n", format_bytes(number_of(credit, "lent_bytes"), a),
 	       format_bytes(number_of(credit, "budget_bytes"), b));
-	printf("gates      %" PRIu64 " openings; closings: %s; %" PRIu64 " trims, %" PRIu64 " breaks\n",
-	       number_of(gates, "openings"),
+	printf("gates      %" PRIu64 " openings (%" PRIu64 " with a hold); closings: %s; %" PRIu64 " trims, %" PRIu64 " breaks\n",
+	       number_of(gates, "openings"), number_of(gates, "holds"),
 	       format_counts(json_object_get(gates, "closings"), "none", text, sizeof text), number_of(gates, "trims"),
 	       number_of(gates, "breaks"));
 	printf("books      %" PRIu64 " checked, %" PRIu64 " wrong; %" PRIu64 " late records, %" PRIu64 " found by the sweep\n",

@@ -52,10 +52,11 @@ static json_t *view_party(const struct relay_party_report *party)
 
 static json_t *view_direction(const struct direction_report *direction)
 {
-	return json_pack("{s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:b}", "bytes", number(direction->bytes),
+	return json_pack("{s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b}", "bytes", number(direction->bytes),
 			 "packets", number(direction->packets), "redirected_bytes", number(direction->redirected_bytes),
 			 "spilled_bytes", number(direction->spilled_bytes), "gate", gate_name(direction->gate), "closings",
-			 by_reason(direction->closings), "openings", number(direction->openings), "trims",
+			 by_reason(direction->closings), "openings", number(direction->openings), "holds",
+			 number(direction->holds), "trims",
 			 number(direction->trims), "breaks", number(direction->breaks), "credit_bytes",
 			 number(direction->credit_bytes), "in_flight_bytes", number(direction->in_flight_bytes), "ended",
 			 (int)direction->ended);
@@ -93,8 +94,9 @@ json_t *view_relay_totals(const struct relay_totals *totals)
 
 	json_t *credit = json_pack("{s:o, s:o}", "lent_bytes", number(totals->credit_lent_bytes), "budget_bytes",
 				   number(totals->credit_budget_bytes));
-	json_t *gates = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "closings", by_reason(totals->closings),
-				  "openings", number(totals->openings), "trims", number(totals->trims), "breaks",
+	json_t *gates = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "closings", by_reason(totals->closings),
+				  "openings", number(totals->openings), "holds", number(totals->holds), "trims",
+				  number(totals->trims), "breaks",
 				  number(totals->breaks), "late_records", number(totals->late_records), "found_by_sweep",
 				  number(totals->found_by_sweep), "books_checked", number(totals->books_checked),
 				  "books_wrong", number(totals->books_wrong));

@@ -20,9 +20,6 @@
 #define RECEIVE_LOOK_BYTES (128u << 10)
 #define PLAIN_SEND_FIRST_BYTES (64u << 10)
 #define PLAIN_UNLOCK_AFTER_BYTES (1ull << 20)
-/* Of SO_BUF_LOCK: a locked buffer is not tuned by the kernel. */
-#define LOCK_SEND 1
-#define LOCK_RECEIVE 2
 
 static int receive_buffer(int fd)
 {
@@ -115,4 +112,28 @@ void buffers_sweep(struct side *side)
 {
 	buffers_note_moved(side);
 	side->receive_mark = moved(side);
+}
+
+uint32_t buffers_fix_receive(struct side *side, uint32_t bytes)
+{
+	uint32_t now = (uint32_t)receive_buffer(side->watch.fd);
+	int half = (int)(bytes / 2);
+
+	if (!side_pair(side)->worker->relay->has_buffer_locks)
+		return 0;
+	if (now < bytes && setsockopt(side->watch.fd, SOL_SOCKET, SO_RCVBUF, &half, sizeof half) == 0)
+		now = (uint32_t)receive_buffer(side->watch.fd);
+	if (now < bytes)
+		return 0; /* net.core.rmem_max */
+	set_locks(side, side->locks | LOCK_RECEIVE | LOCK_SEND); /* a gated side's send buffer is fixed too */
+	side->receive_bytes = now;
+	side->receive_fixed = true;
+	return now;
+}
+
+void buffers_leave_receive(struct side *side)
+{
+	set_locks(side, side->locks & ~LOCK_RECEIVE);
+	side->receive_bytes = 0;
+	side->receive_fixed = false;
 }

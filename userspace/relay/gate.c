@@ -21,6 +21,7 @@
 #include "relay/worker.h"
 
 #include "base/instant.h"
+#include "relay/hold.h"
 #include "relay/pump.h"
 
 #include <errno.h>
@@ -50,6 +51,13 @@ static uint64_t load_redirected(const struct side *side)
 static uint64_t least(uint64_t a, uint64_t b)
 {
 	return a < b ? a : b;
+}
+
+/* In flight must come down to this before anything is moved. What one round of the
+ * hold hands up is the same however long it lasts, so it lasts longer. */
+static int64_t low_mark(const struct side *side)
+{
+	return (int64_t)(side->is_shut ? side->lent / 4 : side->lent / 2);
 }
 
 /* ---- waiting ---- */
@@ -116,17 +124,18 @@ void pump_wait_reader_tick(struct side *side, unsigned waits)
 }
 
 /* When will the reader, at its speed since the last look, have brought the bytes
- * in flight down to half the credit? It is as slow as the reader: no deadline. A
+ * in flight down to the low mark? It is as slow as the reader: no deadline. A
  * short look does not promise much, so the wait is at most eight times as long. */
 static void wait_for_reader(struct side *side, int64_t flight)
 {
 	uint64_t now = clock_now_ns(), passed = now - side->flown_at_ns, wait;
-	int64_t taken = side->flown - flight, left = flight - (int64_t)(side->lent / 2);
+	int64_t taken = side->flown - flight, left = flight - low_mark(side);
 
-	if (!side->flown_at_ns || taken < 0) {
-		wait = TICK_LEAST_NS;
+	if (!side->flown_at_ns || taken < 0) { /* the last round of a hold tells how long this one may take */
+		wait = side->is_shut ? least((uint64_t)(0.75 * side->hold_pace * (double)left), TICK_PROMISE_MOST_NS) : TICK_LEAST_NS;
 	} else if (taken == 0) { /* nothing acknowledged in so short a time says nothing about the reader */
-		wait = least(2 * (uint64_t)side->tick_ns, TICK_READER_MOST_NS);
+		/* A reader with a full buffer acknowledges in leaps: do not miss one by much. */
+		wait = least(passed / 4, TICK_READER_MOST_NS);
 	} else {
 		wait = (uint64_t)((double)passed * (double)left / (double)taken);
 		wait = least(wait, least(8 * passed + TICK_MOST_NS, TICK_PROMISE_MOST_NS));
@@ -135,8 +144,10 @@ static void wait_for_reader(struct side *side, int64_t flight)
 		wait = TICK_LEAST_NS;
 	if (wait < TICK_COARSE_NS)
 		buffers_look(side);
-	side->flown = flight;
-	side->flown_at_ns = now;
+	if (!side->flown_at_ns || taken) {
+		side->flown = flight;
+		side->flown_at_ns = now;
+	}
 	side->since_ns = 0;
 	side->tick_ns = (uint32_t)wait;
 	side_wait_for(side, WAIT_TIMER, due_after(now, wait));
@@ -155,6 +166,7 @@ static void note_pressed(struct side *side)
 {
 	if (!side->pressed) {
 		side->pressed = true;
+		hold_begin(side);
 		side->pressed_at_ns = loop_now_ns(side_pair(side)->worker->loop);
 	}
 }
@@ -194,14 +206,8 @@ int64_t gate_in_flight(const struct side *side, int target_fd)
 
 /* ---- the pump ---- */
 
-/* Opens the gate if all that was handed up stands in the target's TCP queue. */
-static bool try_open(struct side *side)
+bool gate_open(struct side *side, unsigned long long closed)
 {
-	unsigned long long closed = (unsigned long long)side->read << 1 | GATE_CLOSED;
-
-	if (side->hold_length || side->head_bytes < HEAD_BYTES || !side->drained || load_word(side) != closed ||
-	    ((side->copied || load_redirected(side)) && !tcp_memory_is_low(side_other(side)->watch.fd)))
-		return false;
 	side->flown_at_ns = 0;
 	side->drained = side->moving = false; /* before it opens: bytes are redirected at once */
 	if (__atomic_compare_exchange_n(&side->gate->gate, &closed, closed & ~GATE_CLOSED, false, __ATOMIC_ACQ_REL,
@@ -212,6 +218,21 @@ static bool try_open(struct side *side)
 	}
 	side->drained = side->moving = true; /* still closed */
 	return false;
+}
+
+/* Opens the gate if all that was handed up stands in the target's TCP queue. */
+static bool try_open(struct side *side)
+{
+	unsigned long long closed = (unsigned long long)side->read << 1 | GATE_CLOSED;
+
+	if (side->hold_length || side->head_bytes < HEAD_BYTES || !side->drained || load_word(side) != closed ||
+	    ((side->copied || load_redirected(side)) && !tcp_memory_is_low(side_other(side)->watch.fd)))
+		return false;
+	if (!gate_open(side, closed))
+		return false;
+	if (side->lent > CREDIT_FIRST_BYTES)
+		hold_begin(side);
+	return true;
 }
 
 /* Nothing is to be read now. */
@@ -260,12 +281,16 @@ static bool move_some(struct side *side, int64_t room)
 	ssize_t size;
 	int error;
 
+	if (!hold_drop_owed(side))
+		return false;
+	most = hold_limit(side, most);
 	if (!copy_reserve(side)) {
 		side_wait_for(side, WAIT_TIMER, loop_now_ns(pair->worker->loop) + NO_HOLD_WAIT_NS);
 		return false;
 	}
 	size = recv(side->watch.fd, scratch, most, MSG_DONTWAIT);
 	error = errno;
+	hold_note_read(side);
 	if (size > 0) {
 		side->read += (uint64_t)size;
 		side->reads++;
@@ -308,7 +333,7 @@ void gate_pump(struct side *side)
 		if (side->ended)
 			return side_wait_for(side, WAIT_NOTHING, 0);
 		if (side->mapped && !(word & GATE_CLOSED) && !side->ending && !side->hold_length)
-			return side_wait_for(side, WAIT_NOTHING, 0);
+			return hold_look_again(side) ? (void)0 : side_wait_for(side, WAIT_NOTHING, 0);
 		if (side->mapped && ((word & GATE_CLOSED) || side->hold_length) && !pump_is_drained(side)) {
 			if (pump_is_overdue(side, side->seen))
 				return pair_end(pair, OUTCOME_NOT_DRAINED, "side %u", side->number);
@@ -324,11 +349,13 @@ void gate_pump(struct side *side)
 		}
 		if (!side->moving && was_closed_for_credit(side))
 			note_pressed(side);
+		if (hold_shut(side))
+			return;
 		flight = (int64_t)(load_redirected(side) + side->base); /* at most; a young pair need not ask TCP */
-		if (flight > (int64_t)(side->lent / 2))
+		if (flight > low_mark(side))
 			flight = gate_in_flight(side, target_fd);
 		room = (int64_t)side->lent - flight;
-		if (flight <= (int64_t)(side->lent / 2)) {
+		if (flight <= low_mark(side)) {
 			side->moving = true;
 			raise_credit(side);
 			room = (int64_t)side->lent - flight;
@@ -340,7 +367,7 @@ void gate_pump(struct side *side)
 		}
 		if (!side->moving && !side->ending)
 			return wait_for_reader(side, flight);
-		if (!move_some(side, room))
+		if (hold_release(side) || pair->over || !move_some(side, room))
 			return;
 	}
 	/* The others want their turn too. */

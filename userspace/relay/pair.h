@@ -66,6 +66,15 @@ struct side {
 	bool moving;                 /* gate closed: in flight fell to half the credit */
 	uint8_t locks;               /* of this side's socket: buffers that the kernel does not tune */
 	bool receive_fixed;          /* the receive buffer can be no larger */
+	bool never_holds;            /* hold.c is not for this direction */
+	bool is_shut;                /* gate closed: the receive buffer is too small for any window */
+	uint8_t owed;                /* bytes that were written before they were read */
+	uint8_t quiet_looks;         /* of those: without a change */
+	uint8_t looks;               /* that hold.c has taken in the present state */
+	uint32_t segment_bytes;      /* of its peer, at most */
+	uint32_t owed_charged;       /* memory of the packet that they end */
+	uint32_t hold_window;        /* what it may have as window */
+	uint32_t hold_bytes;         /* receive buffer as hold.c set it; 0: it is not hold.c's */
 	bool pressed;                /* its credit or its pile ran full since it was last raised */
 	uint32_t hold_offset, hold_length;
 	char *hold; /* bytes read and not yet written; CHUNK_BYTES, from the worker's pool */
@@ -83,7 +92,11 @@ struct side {
 	uint64_t copied;      /* written by userspace, from the join on */
 	uint64_t copied_before; /* of these: before both sockets were in the map */
 	uint64_t base;        /* the target's stream without redirected bytes */
+	double hold_pace;     /* nanoseconds that the reader took for a byte, in the last round of a hold; 0: not known */
+	uint64_t held_at_ns, held_mark; /* end of that round, and bytes moved by then */
 	uint64_t openings;
+	uint64_t holds; /* openings by hold.c */
+	uint64_t hold_mark; /* what was redirected or handed up when hold.c last looked */
 	/* Progress of the present wait. */
 	uint64_t since_ns, seen;
 	int64_t flown;
@@ -178,10 +191,18 @@ bool handoff_check_head(struct side *side, const char *bytes, size_t size);
 
 /* ---- buffers.c ---- */
 
+/* Of SO_BUF_LOCK: a locked buffer is not tuned by the kernel. */
+#define LOCK_SEND 1
+#define LOCK_RECEIVE 2
+
 void buffers_begin(struct side *side);
 void buffers_note_moved(struct side *side); /* now and then while bytes move */
 void buffers_look(struct side *side);       /* while a sender fills the receive buffer */
 void buffers_sweep(struct side *side);
+/* The receive buffer is somebody else's from now on. Returns its size, at least `bytes`; 0: not to be had. */
+uint32_t buffers_fix_receive(struct side *side, uint32_t bytes);
+/* Gives it back to the tuning. */
+void buffers_leave_receive(struct side *side);
 
 /* ---- ends.c ---- */
 
@@ -195,6 +216,10 @@ void ends_wait_for_tails(struct pair *pair);
 struct tcp_facts {
 	uint8_t state; /* TCP_* of the kernel */
 	uint32_t rtt_us;
+	uint32_t least_rtt_us;
+	uint32_t segment_bytes;      /* as we send them; a party's are not smaller */
+	uint32_t met_segment_bytes;  /* the largest that the party has sent */
+	uint32_t most_segment_bytes; /* that it may send */
 	uint64_t acked, received;
 };
 void tcp_facts_read(int fd, struct tcp_facts *facts);
@@ -203,5 +228,6 @@ uint8_t tcp_state(int fd);
 unsigned tcp_unsent(int fd);           /* SIOCOUTQ */
 uint64_t tcp_stream_end(int fd);       /* acknowledged and queued, sampled so that both belong together */
 uint64_t tcp_send_buffer(int fd);      /* as the kernel counts: real memory */
+uint32_t tcp_charged(int fd);          /* memory of the receive queue, packets handed up included */
 bool tcp_memory_is_low(int fd);        /* at most three sixteenths of the send buffer are in use */
 #define TCP_STATE_CLOSE 7 /* linux/tcp.h and netinet/tcp.h do not go together */

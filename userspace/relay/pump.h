@@ -18,6 +18,9 @@ void pump_wait_reader_tick(struct side *side, unsigned waits);
 
 void gate_pump(struct side *side);
 int64_t gate_in_flight(const struct side *side, int target_fd);
+/* Opens a closed gate whose word is `closed`, all that was handed up being written.
+ * False: something was handed up meanwhile. */
+bool gate_open(struct side *side, unsigned long long closed);
 /* Back to the first loan; for an idle direction. */
 void gate_take_credit_back(struct side *side);
 

@@ -56,6 +56,7 @@ struct direction_report { /* from party 0 to party 1, and back */
 	uint64_t spilled_bytes;   /* moved by userspace after the join on a kernel plane */
 	uint64_t closings[CLOSING_COUNT];
 	uint64_t openings;
+	uint64_t holds; /* of these openings: the sender was held, and went on into an open gate */
 	uint64_t trims, breaks;
 	uint64_t credit_bytes;    /* lent now */
 	uint64_t in_flight_bytes;
@@ -98,7 +99,7 @@ struct relay_totals {
 	uint64_t ended[OUTCOME_COUNT];
 	uint64_t pairs_by_plane[PLANE_COUNT]; /* live */
 	uint64_t bytes, redirected_bytes, spilled_bytes, packets;
-	uint64_t closings[CLOSING_COUNT], openings, trims, breaks;
+	uint64_t closings[CLOSING_COUNT], openings, holds, trims, breaks;
 	uint64_t late_records, found_by_sweep, books_checked, books_wrong;
 	uint64_t credit_lent_bytes, credit_budget_bytes;
 };

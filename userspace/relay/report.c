@@ -122,6 +122,7 @@ static void fill_direction(const struct pair *pair, unsigned number, struct dire
 	report->bytes += report->redirected_bytes;
 	report->credit_bytes = side->lent;
 	report->openings = side->openings;
+	report->holds = side->holds;
 	report->trims = __atomic_load_n(&gate->trims, __ATOMIC_RELAXED);
 	report->breaks = __atomic_load_n(&gate->breaks, __ATOMIC_RELAXED);
 	for (unsigned i = 0; i < CLOSING_COUNT; i++)
@@ -180,6 +181,7 @@ void report_add_totals(const struct pair *pair, struct relay_totals *totals)
 		totals->spilled_bytes += direction.spilled_bytes;
 		totals->packets += direction.packets;
 		totals->openings += direction.openings;
+		totals->holds += direction.holds;
 		totals->trims += direction.trims;
 		totals->breaks += direction.breaks;
 		for (unsigned k = 0; k < CLOSING_COUNT; k++)
@@ -231,6 +233,7 @@ static void answer_totals(struct question *question)
 	totals->spilled_bytes += past->spilled_bytes;
 	totals->packets += past->packets;
 	totals->openings += past->openings;
+	totals->holds += past->holds;
 	totals->trims += past->trims;
 	totals->breaks += past->breaks;
 	for (unsigned i = 0; i < CLOSING_COUNT; i++)

@@ -22,6 +22,10 @@ void tcp_facts_read(int fd, struct tcp_facts *facts)
 		memset(&info, 0, sizeof info);
 	facts->state = info.tcpi_state;
 	facts->rtt_us = info.tcpi_rtt;
+	facts->least_rtt_us = info.tcpi_min_rtt;
+	facts->segment_bytes = info.tcpi_snd_mss;
+	facts->met_segment_bytes = info.tcpi_rcv_mss;
+	facts->most_segment_bytes = info.tcpi_advmss;
 	facts->acked = info.tcpi_bytes_acked;
 	facts->received = info.tcpi_bytes_received;
 }
@@ -59,6 +63,14 @@ uint64_t tcp_stream_end(int fd)
 		if (!unsent || tcp_unsent(fd) == unsent)
 			return acked + unsent;
 	}
+}
+
+uint32_t tcp_charged(int fd)
+{
+	uint32_t memory[SK_MEMINFO_VARS];
+	socklen_t size = sizeof memory;
+
+	return getsockopt(fd, SOL_SOCKET, SO_MEMINFO, memory, &size) ? 0 : memory[SK_MEMINFO_RMEM_ALLOC];
 }
 
 bool tcp_memory_is_low(int fd)

@@ -218,7 +218,7 @@ bool host_totals(struct host *host, struct relay_totals *totals, struct host_doo
 		.pairs_live = number(json, "live"), .pairs_joined = number(json, "joined"),
 		.bytes = number(json, "bytes"), .redirected_bytes = number(json, "redirected"),
 		.spilled_bytes = number(json, "spilled"), .packets = number(json, "packets"),
-		.openings = number(json, "openings"), .trims = number(json, "trims"), .breaks = number(json, "breaks"),
+		.openings = number(json, "openings"), .holds = number(json, "holds"), .trims = number(json, "trims"), .breaks = number(json, "breaks"),
 		.late_records = number(json, "late_records"), .found_by_sweep = number(json, "found_by_sweep"),
 		.books_checked = number(json, "books_checked"), .books_wrong = number(json, "books_wrong"),
 		.credit_lent_bytes = number(json, "lent"), .credit_budget_bytes = number(json, "budget"),
@@ -240,7 +240,7 @@ static void read_direction(const json_t *json, struct direction_report *report)
 	*report = (struct direction_report){
 		.bytes = number(json, "bytes"), .packets = number(json, "packets"),
 		.redirected_bytes = number(json, "redirected"), .spilled_bytes = number(json, "spilled"),
-		.openings = number(json, "openings"), .trims = number(json, "trims"), .breaks = number(json, "breaks"),
+		.openings = number(json, "openings"), .holds = number(json, "holds"), .trims = number(json, "trims"), .breaks = number(json, "breaks"),
 		.credit_bytes = number(json, "credit"), .in_flight_bytes = number(json, "in_flight"),
 		.gate = (enum gate_state)number(json, "gate"), .ended = json_is_true(json_object_get(json, "ended")),
 	};

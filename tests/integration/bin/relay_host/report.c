@@ -24,10 +24,11 @@ static json_t *counts(const uint64_t *values, size_t count)
 
 static json_t *direction(const struct direction_report *report)
 {
-	return json_pack("{s:I, s:I, s:I, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:i, s:b}",
+	return json_pack("{s:I, s:I, s:I, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:b}",
 			 "bytes", (json_int_t)report->bytes, "packets", (json_int_t)report->packets,
 			 "redirected", (json_int_t)report->redirected_bytes, "spilled", (json_int_t)report->spilled_bytes,
 			 "closings", counts(report->closings, CLOSING_COUNT), "openings", (json_int_t)report->openings,
+			 "holds", (json_int_t)report->holds,
 			 "trims", (json_int_t)report->trims, "breaks", (json_int_t)report->breaks,
 			 "credit", (json_int_t)report->credit_bytes, "in_flight", (json_int_t)report->in_flight_bytes,
 			 "gate", (int)report->gate, "ended", report->ended);
@@ -52,12 +53,13 @@ json_t *report_of_gates(const struct pair_report *report)
 
 json_t *report_of_totals(const struct relay_totals *totals)
 {
-	return json_pack("{s:I, s:I, s:o, s:o, s:I, s:I, s:I, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
+	return json_pack("{s:I, s:I, s:o, s:o, s:I, s:I, s:I, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
 			 "live", (json_int_t)totals->pairs_live, "joined", (json_int_t)totals->pairs_joined,
 			 "ended", counts(totals->ended, OUTCOME_COUNT), "by_plane", counts(totals->pairs_by_plane, PLANE_COUNT),
 			 "bytes", (json_int_t)totals->bytes, "redirected", (json_int_t)totals->redirected_bytes,
 			 "spilled", (json_int_t)totals->spilled_bytes, "packets", (json_int_t)totals->packets,
 			 "closings", counts(totals->closings, CLOSING_COUNT), "openings", (json_int_t)totals->openings,
+			 "holds", (json_int_t)totals->holds,
 			 "trims", (json_int_t)totals->trims, "breaks", (json_int_t)totals->breaks,
 			 "late_records", (json_int_t)totals->late_records, "found_by_sweep", (json_int_t)totals->found_by_sweep,
 			 "books_checked", (json_int_t)totals->books_checked, "books_wrong", (json_int_t)totals->books_wrong,

@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The hold: a sender that is faster than its reader stays in the kernel, without TCP having to
+ * wait for a timer, and whatever comes in the middle of a hold is passed on as ever. */
+#include "pair.h"
+#include "tests.h"
+
+#include "base/instant.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define READER_RATE (50 * MB)
+#define PAUSE_AFTER (64 * KIB) /* a full-speed sender pauses here once, so that the gate opens */
+#define WINDOWS_MOST 6
+
+/* What TCP does only when it has lost something or waits in vain, of the whole namespace. */
+static uint64_t troubles(void)
+{
+	static const char *const wanted[] = { "TCPTimeouts", "TCPWinProbe", "TCPRcvQDrop", "TCPBacklogDrop", "TCPZeroWindowDrop" };
+	char *lines[2] = { NULL, NULL }, *saved[2];
+	size_t sizes[2] = { 0 };
+	uint64_t sum = 0;
+	FILE *file = fopen("/proc/net/netstat", "re");
+
+	if (file && getline(&lines[0], &sizes[0], file) > 0 && getline(&lines[1], &sizes[1], file) > 0) {
+		char *name = strtok_r(lines[0], " \n", &saved[0]), *value = strtok_r(lines[1], " \n", &saved[1]);
+		for (; name && value; name = strtok_r(NULL, " \n", &saved[0]), value = strtok_r(NULL, " \n", &saved[1]))
+			for (size_t at = 0; at < sizeof wanted / sizeof *wanted; at++)
+				if (!strcmp(name, wanted[at]))
+					sum += strtoull(value, NULL, 10);
+	}
+	if (file)
+		fclose(file);
+	free(lines[0]);
+	free(lines[1]);
+	return sum;
+}
+
+/* The share of the bytes that went through the kernel in one of several windows of two seconds in
+ * which nothing had to wait for a timer. One is enough: on a machine that is busy with other things
+ * a sender or a reader may not run for longer than TCP waits. */
+static void bulk_through(struct test *test, uint64_t rate, double wanted)
+{
+	struct host_settings settings = { 0 };
+	struct pair_plan plan = {
+		.flows = { { .total = FOREVER, .limit = PAUSE_AFTER, .reader = { .rate = rate } },
+			   { .total = PAUSE_AFTER, .limit = PAUSE_AFTER, .finish = FINISH_SHUTDOWN, .holds = true } },
+	};
+	unsigned window_ms = (unsigned)test_size(test, 2000, 500);
+	double share = 0, best = 0, speed = 0;
+	uint64_t trouble = 0;
+	unsigned windows = 0;
+
+	if (!test_start_host(test, &settings))
+		return;
+	struct pair *pair = pair_open(test, &plan);
+	if (!pair || !pairs_warm_up(test, 5000))
+		return;
+	pair_release(pair, 0, FOREVER);
+	engine_run_for(&test->engine, 500); /* the credit grows */
+	const struct direction_report *report = &pair->report.directions[0];
+	for (; windows < WINDOWS_MOST && (share < wanted || trouble); windows++) {
+		if (!pairs_poll_reports(test))
+			return;
+		uint64_t bytes = report->bytes, redirected = report->redirected_bytes, before = troubles(), start_ns = clock_now_ns();
+		engine_run_for(&test->engine, window_ms);
+		trouble = troubles() - before;
+		if (!pair_check_bytes(pair) || !pairs_poll_reports(test))
+			return;
+		require(test, report->bytes > bytes, "nothing moved in %u ms", window_ms);
+		speed = (double)(report->bytes - bytes) / (double)(clock_now_ns() - start_ns) * 1e3;
+		share = (double)(report->redirected_bytes - redirected) / (double)(report->bytes - bytes);
+		best = share > best ? share : best;
+	}
+	uint64_t holds = report->holds;
+	pair->ends[1].in_pace.rate = 0;
+	pair_cut(pair, 0, FINISH_SHUTDOWN);
+	pair_release(pair, 1, PAUSE_AFTER);
+	if (!pairs_wait_through(test, 30000) || !pairs_wait_ended(test, 5000) || !pairs_check_happy(test))
+		return;
+	/* An emulated machine does not reach such speeds. */
+	if (test->divisor == 1 && test->patience == 1) {
+		require(test, share >= wanted && !trouble, "in none of %u windows at least %.0f %% redirected without timeouts, probes and drops (at most %.1f %%)",
+			windows, 100 * wanted, 100 * best);
+		require(test, holds, "the sender was never held");
+	}
+	test_note(test, "%.1f %% redirected at %.0f MB/s, no timeouts, probes or drops, in the window no. %u; %llu holds", 100 * share,
+		  speed, windows, (unsigned long long)holds);
+}
+
+static void hold_reader(struct test *test)
+{
+	bulk_through(test, READER_RATE, 0.9);
+}
+
+static void hold_full_speed(struct test *test)
+{
+	bulk_through(test, 0, 0.85);
+}
+
+/* ---- what comes during a hold ---- */
+
+enum hold_end { END_SHUTDOWN, END_BOTH, END_BY_READER, END_RESET, END_RESET_BY_READER, HOLD_ENDS };
+
+static bool are_held(void *context)
+{
+	struct test *test = context;
+
+	if (!test_poll_is_due(test, 20) || !pairs_poll_reports(test))
+		return false;
+	for (size_t at = 0; at < test->pair_count; at++)
+		if (test->pairs[at]->report.directions[0].holds < 2)
+			return false;
+	return true;
+}
+
+static bool ends_are_seen(void *context)
+{
+	struct test *test = context;
+
+	for (size_t at = 0; at < test->pair_count; at++) {
+		const struct pair *pair = test->pairs[at];
+		bool resets = pair->stage == END_RESET || pair->stage == END_RESET_BY_READER;
+		const struct end *other = &pair->ends[pair->stage == END_RESET];
+		if (resets ? !other->error : !end_is_through(&pair->ends[0]) || !end_is_through(&pair->ends[1]))
+			return false;
+	}
+	return true;
+}
+
+static void end_now(struct pair *pair)
+{
+	switch ((enum hold_end)pair->stage) {
+	case END_SHUTDOWN: /* the sender ends while it is held or not; the reader only then */
+	case END_BOTH:
+		pair_cut(pair, 0, FINISH_SHUTDOWN);
+		break;
+	case END_BY_READER: /* a half-close against the stream, which goes on for a while */
+		pair_cut(pair, 1, FINISH_SHUTDOWN);
+		pair_release(pair, 0, pair->ends[0].sent + 4 * MB);
+		break;
+	case END_RESET:
+		end_reset(&pair->ends[0]);
+		break;
+	case END_RESET_BY_READER:
+		end_reset(&pair->ends[1]);
+		break;
+	case HOLD_ENDS:
+		break;
+	}
+	if (pair->stage == END_BOTH)
+		pair_cut(pair, 1, FINISH_SHUTDOWN);
+}
+
+static bool streams_go_on(void *context)
+{
+	struct test *test = context;
+
+	for (size_t at = 0; at < test->pair_count; at++) {
+		struct pair *pair = test->pairs[at];
+		if (pair->stage == END_SHUTDOWN && pair->ends[1].eof_seen && !pair->mark) {
+			pair->mark = 1;
+			pair_cut(pair, 1, FINISH_SHUTDOWN);
+		}
+		if (pair->stage == END_BY_READER && pair->ends[0].eof_seen && pair->ends[0].sent == pair->ends[0].limit && !pair->mark) {
+			pair->mark = 1;
+			pair_cut(pair, 0, FINISH_SHUTDOWN);
+		}
+	}
+	return ends_are_seen(test);
+}
+
+static void hold_ends(struct test *test)
+{
+	struct host_settings settings = { 0 };
+	size_t count = test_size(test, 8 * HOLD_ENDS, HOLD_ENDS);
+	struct pair_plan plan = {
+		.flows = { { .total = FOREVER, .limit = PAUSE_AFTER, .reader = { .rate = READER_RATE / 4 } },
+			   { .total = FOREVER, .limit = PAUSE_AFTER } },
+	};
+
+	test->expects_unhappy = true;
+	if (!test_start_host(test, &settings))
+		return;
+	for (size_t at = 0; at < count; at++) {
+		struct pair *pair = pair_open(test, &plan);
+		if (!pair)
+			return;
+		pair->stage = (int)(at % HOLD_ENDS);
+	}
+	if (!pairs_warm_up(test, 10000))
+		return;
+	for (size_t at = 0; at < count; at++)
+		pair_release(test->pairs[at], 0, FOREVER);
+	if (!test_wait(test, are_held, test, 60000, "two holds of every pair"))
+		return;
+	for (size_t at = 0; at < count; at++) {
+		end_now(test->pairs[at]);
+		engine_run_for(&test->engine, (unsigned)engine_random_between(&test->engine, 0, 15)); /* anywhere in a hold */
+	}
+	if (!test_wait(test, streams_go_on, test, 60000, "the ends of held streams") || !pairs_wait_ended(test, 5000))
+		return;
+	for (size_t at = 0; at < count; at++) {
+		struct pair *pair = test->pairs[at];
+		bool fine = pair->stage == END_RESET || pair->stage == END_RESET_BY_READER
+				    ? pair_check_reset(pair, pair->stage == END_RESET) && pair_check_redirected(pair)
+				    : pair_check_happy(pair) && pair_check_redirected(pair);
+		if (!fine)
+			return;
+	}
+	test_note(test, "%zu held pairs in %d situations", count, HOLD_ENDS);
+}
+
+const struct test_case hold_cases[] = {
+	{ "hold-reader", "a reader of 50 MB/s behind a full-speed writer: nearly all stays in the kernel", ON_SOCKMAP, hold_reader, false },
+	{ "hold-full-speed", "the same with a reader at full speed", ON_SOCKMAP, hold_full_speed, false },
+	{ "hold-ends", "ends, half-closes and resets while the sender is held", ON_SOCKMAP, hold_ends, false },
+	{ 0 },
+};

@@ -1,0 +1,381 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The hold: how a pair whose sender is faster than its reader stays in the kernel
+ * (architecture.md, "The hold").
+ *
+ * Its gate closes whenever the credit is used up, and what the sender may still
+ * send is handed up. Moved as usual, each read would announce new window, the
+ * sender would fill it before the write is done, and the gate would never open.
+ * So the window is kept small where that costs nothing, shut while the handed up
+ * bytes are moved, and announced only when the gate is open again:
+ *
+ * - the source's receive buffer has room for little more than two of loopback's
+ *   packets, so little is handed up at a closing;
+ * - when the sender has used up its window (the program notes what is left of it
+ *   with every packet that it hands up), the buffer shrinks with what is read, so
+ *   that reading does not make the kernel announce window;
+ * - all but the last TAIL bytes are read and written. Those last ones the program
+ *   has noted too: they are written as well, but stay unread, and the gate is
+ *   opened;
+ * - the buffer gets its size back, and one of the unread bytes is read. That makes
+ *   the kernel announce the window, which nothing else would do on an empty queue.
+ *
+ * On loopback the announcement runs the sender inside our recv: its packets wait in
+ * the socket's backlog, which counts as used memory, so the window that is
+ * announced last can be too small for a packet although the queue is empty. Hence
+ * one byte after the other is read as long as each sets bytes in motion, and once
+ * more a moment later if nothing came.
+ *
+ * A smaller buffer is safe only with an open gate, where nothing is charged to it,
+ * or when nothing can come: the kernel drops what does not fit, and the sender
+ * waits for its timer. A sender of small segments, which need more memory than the
+ * window allows for, is left to the kernel's tuning. The hold is an optimisation: whatever it finds otherwise
+ * than expected is left to gate.c. Worker's thread only. */
+#include "relay/hold.h"
+
+#include "base/instant.h"
+#include "relay/pump.h"
+#include "relay/worker.h"
+
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define TAIL GATE_TAIL_BYTES
+#define TAIL_SPARE 8 /* bytes kept for the later look */
+/* Two segments are the least that makes the kernel announce a window of which nearly one
+ * is left; a packet that the network stack has joined has up to 64 KB. */
+#define WINDOW_LEAST_BYTES (64u << 10)
+#define WINDOW_MOST_BYTES (136u << 10)
+#define WINDOW_SLACK_BYTES (8u << 10)
+#define WIDE_BYTES (184u << 10)
+#define LEAST_BYTES 2304u /* the kernel has no smaller one */
+#define FIRST_BYTES (256u << 10)
+/* Less credit is not worth it. */
+#define CREDIT_LEAST_BYTES (256ull << 10)
+/* A longer way needs more window than is handed up cheaply. */
+#define RTT_MOST_US 1000u
+#define LOOK_NS 200000u
+#define LOOKS_MOST 20 /* for a sender that uses up its window */
+#define LOOKS_QUIET 3 /* at one that sends nothing */
+#define LOOKS_AFTER 4 /* for one that has been told of it */
+
+uint32_t hold_window_for(uint32_t segment_bytes)
+{
+	uint32_t bytes = 2 * segment_bytes + WINDOW_SLACK_BYTES;
+
+	return bytes < WINDOW_LEAST_BYTES ? WINDOW_LEAST_BYTES : bytes > WINDOW_MOST_BYTES ? WINDOW_MOST_BYTES : bytes;
+}
+
+struct hold_sizes hold_sizes_for(uint32_t window, int64_t room, uint32_t charged)
+{
+	uint32_t whole = window + charged + (uint32_t)(room > 0 ? room : 0), wide = window + WIDE_BYTES + charged;
+
+	/* Memory is more than bytes. */
+	return (struct hold_sizes){
+		.calm = window + window / 8 * 3 + charged,
+		.closed = window + window / 2 + charged,
+		.wide = wide < whole ? wide : whole,
+		.whole = whole,
+	};
+}
+
+uint32_t hold_shut_size(uint32_t left, uint32_t charged)
+{
+	uint32_t size = charged + left + left / 2;
+
+	return size < LEAST_BYTES ? LEAST_BYTES : size;
+}
+
+bool hold_has_small_segments(uint64_t unread, uint32_t charged)
+{
+	/* One packet may have been read in part and still be charged. */
+	return charged > unread + unread / 4 + CHUNK_BYTES;
+}
+
+bool hold_window_may_grow(uint32_t window, uint32_t size, uint32_t charged)
+{
+	uint32_t whole = size < window ? size : window;
+
+	return charged < size && size - charged >= whole / 2;
+}
+
+static void set_buffer(struct side *side, uint32_t bytes)
+{
+	int half = (int)(bytes / 2); /* the kernel doubles it */
+
+	if (side->hold_bytes == bytes)
+		return;
+	setsockopt(side->watch.fd, SOL_SOCKET, SO_RCVBUF, &half, sizeof half);
+	side->hold_bytes = bytes;
+}
+
+/* When the kernel meets larger segments than before, it fits the limit to the buffer as it
+ * is then. Returns the larger one of what was and of what is to be announced. */
+static uint32_t limit_window(struct side *side)
+{
+	int limit = (int)side->hold_window, was = limit;
+	socklen_t size = sizeof was;
+
+	if (!getsockopt(side->watch.fd, IPPROTO_TCP, TCP_WINDOW_CLAMP, &was, &size) && was == limit)
+		return (uint32_t)limit;
+	setsockopt(side->watch.fd, IPPROTO_TCP, TCP_WINDOW_CLAMP, &limit, sizeof limit);
+	return (uint32_t)(was > limit ? was : limit);
+}
+
+static bool is_open(const struct side *side)
+{
+	return !(__atomic_load_n(&side->gate->gate, __ATOMIC_ACQUIRE) & GATE_CLOSED);
+}
+
+static uint64_t handed_up(const struct side *side)
+{
+	return GATE_HANDED_UP(__atomic_load_n(&side->gate->gate, __ATOMIC_ACQUIRE));
+}
+
+static uint64_t redirected(const struct side *side)
+{
+	return __atomic_load_n(&side->gate->redirected, __ATOMIC_RELAXED);
+}
+
+/* No room but for what the sender may still send, when `bytes` will have been read: a
+ * packet that finds none makes the kernel take the announced window back. */
+static void shut_for(struct side *side, size_t bytes)
+{
+	uint32_t left = __atomic_load_n(&side->gate->window_left, __ATOMIC_RELAXED);
+	uint32_t charged = tcp_charged(side->watch.fd);
+
+	if (left > side->hold_window)
+		left = side->segment_bytes;
+	charged = charged > bytes ? charged - (uint32_t)bytes : 0;
+	set_buffer(side, hold_shut_size(left, charged));
+}
+
+static void calm(struct side *side)
+{
+	struct hold_sizes sizes = hold_sizes_for(limit_window(side), 0, tcp_charged(side->watch.fd));
+
+	/* With a closed gate there must be room for what was announced, but no more. */
+	if (is_open(side))
+		set_buffer(side, sizes.calm);
+	else if (side->is_shut || sizes.closed < side->hold_bytes)
+		set_buffer(side, sizes.closed);
+	side->is_shut = false;
+}
+
+
+void hold_begin(struct side *side)
+{
+	uint64_t unread = handed_up(side) - side->read;
+	struct tcp_facts facts;
+
+	if (side->hold_bytes || side->never_holds || !side->mapped ||
+	    hold_has_small_segments(unread, tcp_charged(side->watch.fd)))
+		return;
+	tcp_facts_read(side->watch.fd, &facts);
+	if (facts.least_rtt_us > RTT_MOST_US || side->lent_most < 4 * CREDIT_LEAST_BYTES) {
+		side->never_holds = true;
+		return;
+	}
+	side->segment_bytes = facts.segment_bytes;
+	side->hold_window = hold_window_for(facts.most_segment_bytes);
+	/* Not smaller now that bytes may be under way; after the first round it is. */
+	side->hold_bytes = buffers_fix_receive(side, FIRST_BYTES);
+	if (side->hold_bytes)
+		limit_window(side);
+	else
+		side->never_holds = true;
+}
+
+/* The sender has less window left than one of its segments needs, and is not being told of more. */
+static bool is_out_of_window(const struct side *side, bool was_quiet)
+{
+	uint32_t left = __atomic_load_n(&side->gate->window_left, __ATOMIC_RELAXED);
+	uint32_t unacked = __atomic_load_n(&side->gate->unacked, __ATOMIC_RELAXED);
+
+	struct tcp_facts facts;
+
+	if (left >= side->segment_bytes)
+		return false;
+	tcp_facts_read(side->watch.fd, &facts);
+	if (left > facts.met_segment_bytes) /* see limit_window(): not with the least of buffers */
+		return false;
+	/* Behind the last packet the kernel may have announced more; one segment it acknowledges later. */
+	return was_quiet || unacked <= side->segment_bytes ||
+	       !hold_window_may_grow(side->hold_window, side->hold_bytes, tcp_charged(side->watch.fd));
+}
+
+/* Only the kernel's own tuning makes room for them in time. */
+static void give_up(struct side *side)
+{
+	side->never_holds = true;
+	side->hold_bytes = 0;
+	buffers_leave_receive(side);
+}
+
+bool hold_shut(struct side *side)
+{
+	uint64_t up = handed_up(side), unread = up - side->read;
+
+	if (side->is_shut || !side->hold_bytes || side->lent < CREDIT_LEAST_BYTES || side->ending || side->hold_length)
+		return false;
+	if (!side->owed && hold_has_small_segments(unread, tcp_charged(side->watch.fd))) {
+		give_up(side);
+		return false;
+	}
+	if (up != side->hold_mark) {
+		side->hold_mark = up;
+		side->looks = side->looks >= LOOKS_MOST ? side->looks : side->looks + 1;
+		side->quiet_looks = 0;
+	} else {
+		side->quiet_looks++;
+	}
+	if (unread >= (uint64_t)side->owed + TAIL && is_out_of_window(side, side->quiet_looks >= LOOKS_QUIET)) {
+		side->is_shut = true;
+		shut_for(side, 0);
+	} else if (side->looks < LOOKS_MOST && side->quiet_looks < LOOKS_QUIET) {
+		side_wait_for(side, WAIT_TIMER, clock_now_ns() + LOOK_NS / 4);
+		return true;
+	}
+	/* Shut; or it pauses, or does not come to an end: as usual. */
+	side->looks = side->quiet_looks = 0;
+	return false;
+}
+
+size_t hold_limit(struct side *side, size_t most)
+{
+	uint64_t unread;
+
+	if (!side->is_shut)
+		return most;
+	unread = handed_up(side) - side->read;
+	if (unread > TAIL && most > unread - TAIL)
+		most = (size_t)(unread - TAIL);
+	shut_for(side, most);
+	return most;
+}
+
+void hold_note_read(struct side *side)
+{
+	if (side->is_shut)
+		shut_for(side, 0);
+}
+
+bool hold_drop_owed(struct side *side)
+{
+	char bytes[TAIL];
+
+	if (side->owed && side->is_shut)
+		shut_for(side, side->owed_charged);
+	while (side->owed) {
+		ssize_t size = recv(side->watch.fd, bytes, side->owed, MSG_DONTWAIT);
+
+		if (size < 0 && errno == EINTR)
+			continue;
+		if (size <= 0) {
+			pair_fail(side, size ? errno : ECONNRESET, "recv");
+			return false;
+		}
+		side->read += (uint64_t)size;
+		side->owed -= (uint8_t)size;
+	}
+	return true;
+}
+
+/* Reads owed bytes one by one as long as each sets others in motion. */
+static void announce_window(struct side *side)
+{
+	uint32_t charged = tcp_charged(side->watch.fd);
+	uint64_t before;
+	char byte;
+
+	side->owed_charged = charged;
+	limit_window(side);
+	do {
+		int64_t room = (int64_t)side->lent - gate_in_flight(side, side_other(side)->watch.fd);
+
+		before = redirected(side);
+		set_buffer(side, hold_sizes_for(side->hold_window, room, charged).wide);
+		if (recv(side->watch.fd, &byte, 1, MSG_DONTWAIT) != 1)
+			break;
+		side->read++;
+		side->owed--;
+	} while (is_open(side) && side->owed > TAIL_SPARE && redirected(side) != before);
+	calm(side);
+	side->hold_mark = redirected(side);
+}
+
+/* The last means: a packet that is not wholly read also delays acknowledgements. False: the pair is over. */
+static bool announce_all(struct side *side)
+{
+	int64_t room = (int64_t)side->lent - gate_in_flight(side, side_other(side)->watch.fd);
+	int one = 1;
+
+	set_buffer(side, hold_sizes_for(side->hold_window, room, tcp_charged(side->watch.fd)).whole);
+	if (!hold_drop_owed(side))
+		return false;
+	setsockopt(side->watch.fd, IPPROTO_TCP, TCP_QUICKACK, &one, sizeof one);
+	calm(side);
+	side->hold_mark = redirected(side);
+	return true;
+}
+
+bool hold_look_again(struct side *side)
+{
+	if (!side->owed || side->hold_mark != redirected(side)) {
+		side->looks = 0;
+		return false;
+	}
+	side->looks++;
+	if (side->looks < LOOKS_AFTER)
+		announce_window(side);
+	else if (!announce_all(side))
+		return true;
+	side_wait_for(side, WAIT_TIMER, clock_now_ns() + LOOK_NS);
+	return true;
+}
+
+/* How long the reader took for a byte since the last round. */
+static void note_pace(struct side *side)
+{
+	uint64_t now = clock_now_ns(), moved = redirected(side) + side->read;
+
+	side->hold_pace = side->held_at_ns && moved > side->held_mark ? (double)(now - side->held_at_ns) / (double)(moved - side->held_mark) : 0;
+	side->held_at_ns = now;
+	side->held_mark = moved;
+}
+
+bool hold_release(struct side *side)
+{
+	uint64_t word = __atomic_load_n(&side->gate->gate, __ATOMIC_ACQUIRE);
+	unsigned long long closed = word;
+	char tail[TAIL];
+
+	if (!side->is_shut || side->owed || GATE_HANDED_UP(word) - side->read > TAIL)
+		return false;
+	memcpy(tail, side->gate->tail, TAIL);
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	if (side->ending || GATE_HANDED_UP(word) - side->read != TAIL ||
+	    __atomic_load_n(&side->gate->tail_at, __ATOMIC_RELAXED) != GATE_HANDED_UP(word)) {
+		calm(side); /* a packet came after all, or a small one was the last */
+		return false;
+	}
+	if (!tcp_memory_is_low(side_other(side)->watch.fd) || !copy_reserve(side)) {
+		pump_wait_reader_tick(side, WAIT_TIMER);
+		return true;
+	}
+	if (copy_give(side, tail, TAIL) < 0)
+		return true;
+	copy_release(side);
+	side->owed = TAIL;
+	if (side->hold_length || !gate_open(side, closed)) {
+		calm(side);
+		return false;
+	}
+	side->holds++;
+	side->looks = 0;
+	note_pace(side);
+	announce_window(side);
+	side_wait_for(side, WAIT_TIMER, clock_now_ns() + LOOK_NS);
+	return true;
+}
