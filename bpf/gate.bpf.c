@@ -172,13 +172,14 @@ static __always_inline void note_handed_up(struct gate_direction *direction, str
 	__u32 length = skb->len;
 
 	direction->window_left = -1;
-	*(volatile __u64 *)&direction->tail_at = -1ull;
+	/* Exchanges, because they are barriers: who sees a byte of a new tail sees that it is not yet whole. */
+	__sync_lock_test_and_set(&direction->tail_at, -1ull);
 	if (!tcp || length < GATE_TAIL_BYTES ||
 	    bpf_skb_load_bytes(skb, length - GATE_TAIL_BYTES, direction->tail, GATE_TAIL_BYTES))
 		return;
 	direction->unacked = tcp->rcv_nxt - tcp->rcv_wup;
 	direction->window_left = tcp->rcv_wup + tcp->rcv_wnd - tcp->rcv_nxt;
-	*(volatile __u64 *)&direction->tail_at = handed_up;
+	__sync_lock_test_and_set(&direction->tail_at, handed_up);
 }
 
 SEC("sk_skb/stream_verdict")

@@ -7,7 +7,7 @@
  * then on it is doubled while a quarter of it and more moves between two sweeps,
  * up to the share. Not earlier: the kernel makes room for what it has announced,
  * a fixed size makes it drop small segments. A receive buffer never shrinks for
- * the same reason.
+ * the same reason. The hold (hold.c) takes it over where a sender is too quick, with care.
  *
  * Send buffers: gated pairs keep the large one of the listener, because their
  * credit limits what is in it. Plain pairs begin with a small one and are given

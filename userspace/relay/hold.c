@@ -28,8 +28,8 @@
  * A smaller buffer is safe only with an open gate, where nothing is charged to it,
  * or when nothing can come: the kernel drops what does not fit, and the sender
  * waits for its timer. A sender of small segments, which need more memory than the
- * window allows for, is left to the kernel's tuning. The hold is an optimisation: whatever it finds otherwise
- * than expected is left to gate.c. Worker's thread only. */
+ * window allows for, is left to the kernel's tuning. The hold is an optimisation:
+ * whatever it finds otherwise than expected is left to gate.c. Worker's thread only. */
 #include "relay/hold.h"
 
 #include "base/instant.h"
@@ -151,6 +151,7 @@ static void shut_for(struct side *side, size_t bytes)
 	set_buffer(side, hold_shut_size(left, charged));
 }
 
+/* Back to the usual size. */
 static void calm(struct side *side)
 {
 	struct hold_sizes sizes = hold_sizes_for(limit_window(side), 0, tcp_charged(side->watch.fd));
@@ -162,7 +163,6 @@ static void calm(struct side *side)
 		set_buffer(side, sizes.closed);
 	side->is_shut = false;
 }
-
 
 void hold_begin(struct side *side)
 {
