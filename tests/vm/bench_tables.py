@@ -55,7 +55,7 @@ class Costs:
 
 
 def show(value):
-    return f"{value:,.0f}" if value >= 100 else f"{value:.2f}" if value < 10 else f"{value:.1f}"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
 
 
 def cost_table(costs, workload, title, unit, scale, name):
@@ -79,10 +79,14 @@ def cost_table(costs, workload, title, unit, scale, name):
     return lines + [""]
 
 
+def goal_row(costs, text, value, goal="", reached=None):
+    verdict = {None: "", True: "reached", False: "MISSED"}[reached]
+    return f"| {costs.kernel} | {text} | {value:.2f} | {goal} | {verdict} |"
+
+
 def goal_rows(costs):
-    def row(text, value, goal="", reached=None):
-        verdict = {None: "", True: "reached", False: "MISSED"}[reached]
-        return f"| {costs.kernel} | {text} | {value:.2f} | {goal} | {verdict} |"
+    def row(*cells):
+        return goal_row(costs, *cells)
 
     for workload, title, *_ in WORKLOADS[:2]:
         value = costs.cheaper(workload, "handed-off-sockmap", "bytes")
@@ -97,15 +101,18 @@ def goal_rows(costs):
             yield row(f"{label}, {title.lower()}: cost a MB against HAProxy with TLS", value)
 
 
+def path_goal_rows(costs):
+    for label in ("100-ms", "100-ms-sender", "100-ms-wide"):
+        value = costs.get(f"path-{label}", "sockmap", "mb_per_s") / costs.get(f"path-{label}", "direct", "mb_per_s")
+        yield goal_row(costs, f"one pair on `sockmap` over {PATH_TITLES[label]}, against the direct connection", value, ">= 0.95", value >= 0.95)
+
+
 def path_lines(costs):
-    labels = [label for label in PATH_TITLES if (f"path-{label}", "direct", "mb_per_s") in costs.figures]
-    if not labels:
-        return []
     lines = [f"### Slow paths, Linux {costs.kernel}", "",
              "| path | " + " | ".join(f"{name}, MB/s" for name in PATH_ROWS) + " | sockmap : direct | splice : direct | copy : direct "
              "| redirected | round trip beyond the direct one, us: sockmap | splice | copy |",
              "| --- " * (len(PATH_ROWS) + 8) + "|"]
-    for label in labels:
+    for label in PATH_TITLES:
         workload = f"path-{label}"
         rates = [costs.get(workload, name, "mb_per_s") for name in PATH_ROWS]
         trips = [costs.get(workload, name, "trip_us") for name in PATH_ROWS]
@@ -137,7 +144,9 @@ def write_tables(figures, path):
             for workload in WORKLOADS:
                 tables += cost_table(costs, workload[0], workload[1], *workload[2:])
             problems += unaccounted(costs)
-        tables += path_lines(costs)
+        if any(workload.startswith("path-") for workload, _, _ in values):
+            goals += path_goal_rows(costs)
+            tables += path_lines(costs)
         problems += costs.missing
     if goals:
         goals = ["| kernel | figure | measured | goal | |", "| --- | --- | --- | --- | --- |", *goals, ""]
