@@ -58,7 +58,7 @@ void buffers_begin(struct side *side)
 	side->locks |= LOCK_SEND;
 }
 
-static uint64_t moved(const struct side *side)
+uint64_t buffers_moved(const struct side *side)
 {
 	return side->read_before + side->read + (side->gate ? __atomic_load_n(&side->gate->redirected, __ATOMIC_RELAXED) : 0);
 }
@@ -86,7 +86,7 @@ void buffers_look(struct side *side)
 
 static void lend_receive_buffer(struct side *side)
 {
-	uint64_t share = side_pair(side)->worker->relay->receive_buffer_bytes, bytes = moved(side) - side->receive_mark;
+	uint64_t share = side_pair(side)->worker->relay->receive_buffer_bytes, bytes = buffers_moved(side) - side->receive_mark;
 
 	if (side->receive_fixed || bytes < (side->receive_bytes ? side->receive_bytes / 4 : RECEIVE_LOOK_BYTES))
 		return;
@@ -111,7 +111,7 @@ void buffers_note_moved(struct side *side)
 void buffers_sweep(struct side *side)
 {
 	buffers_note_moved(side);
-	side->receive_mark = moved(side);
+	side->receive_mark = buffers_moved(side);
 }
 
 uint32_t buffers_fix_receive(struct side *side, uint32_t bytes)

@@ -55,6 +55,10 @@
 #define CREDIT_LEAST_BYTES (256ull << 10)
 /* A longer way needs more window than is handed up cheaply. */
 #define RTT_MOST_US 1000u
+/* With this part of the bytes coming the other way the kernel's worker, which writes to the
+ * source then, makes its packets wait in the socket's backlog, and they need the room that
+ * the hold takes away. */
+#define OTHER_WAY_PART 8
 #define LOOK_NS 200000u
 #define LOOKS_MOST 20 /* for a sender that uses up its window */
 #define LOOKS_QUIET 3 /* at one that sends nothing */
@@ -138,6 +142,11 @@ static uint64_t redirected(const struct side *side)
 	return __atomic_load_n(&side->gate->redirected, __ATOMIC_RELAXED);
 }
 
+static bool is_two_way(struct side *side)
+{
+	return buffers_moved(side_other(side)) > buffers_moved(side) / OTHER_WAY_PART;
+}
+
 /* No room but for what the sender may still send, when `bytes` will have been read: a
  * packet that finds none makes the kernel take the announced window back. */
 static void shut_for(struct side *side, size_t bytes)
@@ -169,7 +178,7 @@ void hold_begin(struct side *side)
 	uint64_t unread = handed_up(side) - side->read;
 	struct tcp_facts facts;
 
-	if (side->hold_bytes || side->never_holds || !side->mapped ||
+	if (side->hold_bytes || side->never_holds || !side->mapped || is_two_way(side) ||
 	    hold_has_small_segments(unread, tcp_charged(side->watch.fd)))
 		return;
 	tcp_facts_read(side->watch.fd, &facts);
@@ -219,7 +228,7 @@ bool hold_shut(struct side *side)
 
 	if (side->is_shut || !side->hold_bytes || side->lent < CREDIT_LEAST_BYTES || side->ending || side->hold_length)
 		return false;
-	if (!side->owed && hold_has_small_segments(unread, tcp_charged(side->watch.fd))) {
+	if (!side->owed && (is_two_way(side) || hold_has_small_segments(unread, tcp_charged(side->watch.fd)))) {
 		give_up(side);
 		return false;
 	}

@@ -199,6 +199,7 @@ void buffers_begin(struct side *side);
 void buffers_note_moved(struct side *side); /* now and then while bytes move */
 void buffers_look(struct side *side);       /* while a sender fills the receive buffer */
 void buffers_sweep(struct side *side);
+uint64_t buffers_moved(const struct side *side); /* TCP bytes that this side has sent, by whatever way they went */
 /* The receive buffer is somebody else's from now on. Returns its size, at least `bytes`; 0: not to be had. */
 uint32_t buffers_fix_receive(struct side *side, uint32_t bytes);
 /* Gives it back to the tuning. */
