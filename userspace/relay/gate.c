@@ -134,8 +134,8 @@ static void wait_for_reader(struct side *side, int64_t flight)
 	if (!side->flown_at_ns || taken < 0) { /* the last round of a hold tells how long this one may take */
 		wait = side->is_shut ? least((uint64_t)(0.75 * side->hold_pace * (double)left), TICK_PROMISE_MOST_NS) : TICK_LEAST_NS;
 	} else if (taken == 0) { /* nothing acknowledged in so short a time says nothing about the reader */
-		/* A reader with a full buffer acknowledges in leaps: do not miss one by much. */
-		wait = least(passed / 4, TICK_READER_MOST_NS);
+		/* A reader with a full buffer acknowledges in leaps: a hold must not miss one by much. */
+		wait = least(side->is_shut ? passed / 4 : 2 * (uint64_t)side->tick_ns, TICK_READER_MOST_NS);
 	} else {
 		wait = (uint64_t)((double)passed * (double)left / (double)taken);
 		wait = least(wait, least(8 * passed + TICK_MOST_NS, TICK_PROMISE_MOST_NS));
@@ -214,6 +214,7 @@ bool gate_open(struct side *side, unsigned long long closed)
 					__ATOMIC_ACQUIRE)) {
 		side->openings++;
 		side->tick_ns = 0;
+		side->looks = side->quiet_looks = 0;
 		return true;
 	}
 	side->drained = side->moving = true; /* still closed */

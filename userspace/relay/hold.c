@@ -228,6 +228,8 @@ bool hold_shut(struct side *side)
 
 	if (side->is_shut || !side->hold_bytes || side->lent < CREDIT_LEAST_BYTES || side->ending || side->hold_length)
 		return false;
+	if (up == side->hold_mark && side->quiet_looks == LOOKS_QUIET)
+		return false; /* looked at already: stopped pairs must cost nothing */
 	if (!side->owed && (is_two_way(side) || hold_has_small_segments(unread, tcp_charged(side->watch.fd)))) {
 		give_up(side);
 		return false;
@@ -236,19 +238,18 @@ bool hold_shut(struct side *side)
 		side->hold_mark = up;
 		side->looks = side->looks >= LOOKS_MOST ? side->looks : side->looks + 1;
 		side->quiet_looks = 0;
-	} else {
+	} else if (side->quiet_looks < LOOKS_QUIET) {
 		side->quiet_looks++;
 	}
 	if (unread >= (uint64_t)side->owed + TAIL && is_out_of_window(side, side->quiet_looks >= LOOKS_QUIET)) {
 		side->is_shut = true;
 		shut_for(side, 0);
+		side->looks = 0;
 	} else if (side->looks < LOOKS_MOST && side->quiet_looks < LOOKS_QUIET) {
 		side_wait_for(side, WAIT_TIMER, clock_now_ns() + LOOK_NS / 4);
 		return true;
 	}
-	/* Shut; or it pauses, or does not come to an end: as usual. */
-	side->looks = side->quiet_looks = 0;
-	return false;
+	return false; /* shut; or it pauses, or does not come to an end: as usual */
 }
 
 size_t hold_limit(struct side *side, size_t most)
@@ -382,7 +383,6 @@ bool hold_release(struct side *side)
 		return false;
 	}
 	side->holds++;
-	side->looks = 0;
 	note_pace(side);
 	announce_window(side);
 	side_wait_for(side, WAIT_TIMER, clock_now_ns() + LOOK_NS);
