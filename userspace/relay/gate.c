@@ -37,6 +37,7 @@
 #define ROUNDS_PER_TURN 16
 #define ROOM_LEAST_BYTES 4096
 #define NO_HOLD_WAIT_NS 1000000u
+#define FAR_RTT_US 1000u
 
 static uint64_t load_word(const struct side *side)
 {
@@ -54,10 +55,11 @@ static uint64_t least(uint64_t a, uint64_t b)
 }
 
 /* In flight must come down to this before anything is moved. What one round of the
- * hold hands up is the same however long it lasts, so it lasts longer. */
+ * hold hands up is the same however long it lasts, so it lasts longer. On a long way
+ * the credit may be little more than the way holds, and must not run down. */
 static int64_t low_mark(const struct side *side)
 {
-	return (int64_t)(side->is_shut ? side->lent / 4 : side->lent / 2);
+	return (int64_t)(side->is_shut ? side->lent / 4 : side->is_far ? side->lent - side->lent / 8 : side->lent / 2);
 }
 
 /* ---- waiting ---- */
@@ -164,8 +166,12 @@ static void set_credit(struct side *side, uint64_t credit)
 
 static void note_pressed(struct side *side)
 {
+	struct tcp_facts facts;
+
 	if (!side->pressed) {
 		side->pressed = true;
+		tcp_facts_read(side_other(side)->watch.fd, &facts);
+		side->is_far = facts.least_rtt_us > FAR_RTT_US;
 		hold_begin(side);
 		side->pressed_at_ns = loop_now_ns(side_pair(side)->worker->loop);
 	}

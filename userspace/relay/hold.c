@@ -51,6 +51,9 @@
 #define WIDE_BYTES (184u << 10)
 #define LEAST_BYTES 2304u /* the kernel has no smaller one */
 #define FIRST_BYTES (256u << 10)
+/* Less is not bulk: short streams come and go irregularly, and a small buffer may make the
+ * kernel drop what they send in small packets. */
+#define MOVED_LEAST_BYTES (16ull << 20)
 /* Less credit is not worth it. */
 #define CREDIT_LEAST_BYTES (256ull << 10)
 /* A longer way needs more window than is handed up cheaply. */
@@ -178,7 +181,8 @@ void hold_begin(struct side *side)
 	uint64_t unread = handed_up(side) - side->read;
 	struct tcp_facts facts;
 
-	if (side->hold_bytes || side->never_holds || !side->mapped || is_two_way(side) ||
+	if (side->hold_bytes || side->never_holds || !side->mapped || side->is_far ||
+	    buffers_moved(side) < MOVED_LEAST_BYTES || is_two_way(side) ||
 	    hold_has_small_segments(unread, tcp_charged(side->watch.fd)))
 		return;
 	tcp_facts_read(side->watch.fd, &facts);

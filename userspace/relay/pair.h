@@ -75,6 +75,7 @@ struct side {
 	uint32_t owed_charged;       /* memory of the packet that they end */
 	uint32_t hold_window;        /* what it may have as window */
 	uint32_t hold_bytes;         /* receive buffer as hold.c set it; 0: it is not hold.c's */
+	bool is_far;                 /* the target, when its credit was used up last */
 	bool pressed;                /* its credit or its pile ran full since it was last raised */
 	uint32_t hold_offset, hold_length;
 	char *hold; /* bytes read and not yet written; CHUNK_BYTES, from the worker's pool */
