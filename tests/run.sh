@@ -133,7 +133,7 @@ short_mixes() {
 	words=()
 	for name in $slow; do words+=(--test "$name"); done
 	contract "mixed transports, slow and stopped readers" mixes-slow --small --plane sockmap \
-		--mix PH --mix HH --mix HU --mix UU "${words[@]}"
+		--mix HH --mix UU "${words[@]}"
 }
 
 run_part() { # PART
