@@ -122,7 +122,7 @@ contract() { # LABEL LOG ARGUMENTS...
 	add_closing_line "$log" "${PIPESTATUS[0]}" "relay_contract ($label)"
 }
 # A fiftieth of the sizes. Every test on every pair of transports takes too long: those that mostly
-# wait (for a slow or stopped reader, for time to pass) run on four of them.
+# wait (for a slow or stopped reader, for time to pass) run on two of them.
 short_mixes() {
 	local quick="half-close reset two-way early-fin short-streams thousand-pairs join-at-full-speed both-ways bursts single-bytes"
 	local slow="slow-reader stopped-reader single-bytes-stopped thousand-stopped idle-then-used"
