@@ -205,7 +205,6 @@ static bool is_out_of_window(const struct side *side, bool was_quiet)
 {
 	uint32_t left = __atomic_load_n(&side->gate->window_left, __ATOMIC_RELAXED);
 	uint32_t unacked = __atomic_load_n(&side->gate->unacked, __ATOMIC_RELAXED);
-
 	struct tcp_facts facts;
 
 	if (left >= side->segment_bytes)
@@ -353,8 +352,9 @@ bool hold_look_again(struct side *side)
 static void note_pace(struct side *side)
 {
 	uint64_t now = clock_now_ns(), moved = redirected(side) + side->read;
+	bool is_known = side->held_at_ns && moved > side->held_mark;
 
-	side->hold_pace = side->held_at_ns && moved > side->held_mark ? (double)(now - side->held_at_ns) / (double)(moved - side->held_mark) : 0;
+	side->hold_pace = is_known ? (double)(now - side->held_at_ns) / (double)(moved - side->held_mark) : 0;
 	side->held_at_ns = now;
 	side->held_mark = moved;
 }
