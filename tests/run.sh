@@ -104,15 +104,6 @@ build() { # LABEL MAKE-ARGUMENTS...
 		return 1
 	fi
 }
-# A network namespace of their own: the fixed ports of the dev roles are free there.
-in_namespace() {
-	if unshare --net true 2>/dev/null; then
-		unshare --net -- sh -c 'ip link set lo up && exec "$@"' sh "$@"
-	else
-		"$@"
-	fi
-}
-
 contract() { # LABEL LOG ARGUMENTS...
 	local label=$1 log=$logs/$2.log
 	shift 2
@@ -151,7 +142,8 @@ run_part() { # PART
 	functional)
 		section "functional tests"
 		build unit WERROR=1 tests || return
-		in_namespace "$python" -m pytest -q -rs -p no:cacheprovider tests/integration ${full:+--full} 2>&1 |
+		# They mostly wait: several beside each other, each worker in a network namespace of its own.
+		"$python" -m pytest -q -rs -p no:cacheprovider -n 4 --dist loadfile tests/integration ${full:+--full} 2>&1 |
 			tee "$logs/functional.log"
 		add_closing_line "$logs/functional.log" "${PIPESTATUS[0]}" "pytest"
 		;;

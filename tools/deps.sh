@@ -6,8 +6,8 @@ set -eu
 build="gcc clang llvm make pkg-config bpftool libbpf-dev libelf-dev zlib1g-dev libssl-dev protobuf-compiler
  protobuf-c-compiler libprotobuf-dev libprotobuf-c-dev libjansson-dev libevent-dev libyaml-dev libnghttp2-dev libcap-ng-dev
  openssl curl jq iproute2 procps"
-testing="libcmocka-dev libclang-rt-14-dev python3-pytest python3-grpcio python3-protobuf python3-h2 python3-cryptography
- python3-yaml valgrind"
+testing="libcmocka-dev libclang-rt-14-dev python3-pytest python3-pytest-xdist python3-grpcio python3-protobuf python3-h2
+ python3-cryptography python3-yaml valgrind"
 bench="haproxy socat nginx libnginx-mod-stream syncthing-relaysrv coturn stunnel4 gnuplot-nox"
 vm="qemu-system-x86 busybox-static cpio xz-utils zstd kmod debian-archive-keyring"
 wanted=

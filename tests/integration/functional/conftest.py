@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+import fcntl
+import os
 import pathlib
 import shutil
 import subprocess
@@ -13,11 +15,18 @@ import stack as stack_module  # noqa: E402
 
 @pytest.fixture(scope="session")
 def made_certificates(tmp_path_factory):
-    """One set of development certificates for the whole run."""
-    folder = tmp_path_factory.mktemp("certificates")
-    shutil.copytree(stack_module.TOP / "settings" / "dev" / "directory", folder / "directory")
-    subprocess.run([str(stack_module.TOP / "tools" / "certs.sh"), str(folder)], check=True, timeout=180,
-                   stdout=subprocess.DEVNULL)
+    """One set of development certificates for the whole run, made by the first worker that needs it."""
+    common = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        common = common.parent
+    folder, whole = common / "dev-certificates", common / "dev-certificates.made"
+    with open(common / "dev-certificates.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not whole.exists():
+            shutil.copytree(stack_module.TOP / "settings" / "dev" / "directory", folder / "directory")
+            subprocess.run([str(stack_module.TOP / "tools" / "certs.sh"), str(folder)], check=True, timeout=180,
+                           stdout=subprocess.DEVNULL)
+            whole.touch()
     return folder
 
 
