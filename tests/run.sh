@@ -3,8 +3,9 @@
 # Builds and runs every test; ends with one line that counts them all:
 # "N passed, N failed, N skipped". Exit status 0 only if none failed.
 #   run.sh [--full] [--resume] [PART...]
-# Parts: unit sanitize functional fuzz contract mixes vm. At full size the contract can be
-# split: contract/sockmap, contract/splice, contract/copy, and mixes/HP and so on for pairs of
+# Parts: unit sanitize functional fuzz contract mixes waiting vm. `waiting` has those tests of
+# `contract` and `mixes` that mostly wait for time to pass. At full size these two can be split:
+# contract/sockmap, contract/splice, contract/copy, and mixes/HP and so on for pairs of
 # transports (P plain, H handed off, U userspace TLS, K kTLS). --resume takes over what the same
 # sources have passed at full size before, so that hours need not be had in one piece.
 set -u
@@ -14,6 +15,7 @@ python=${PYTHON:-/usr/bin/python3}
 planes="sockmap splice copy"
 kinds="PH HP HH PU UP HU UH UU"
 ktls_kinds="PK KP HK KH KK KU UK"
+all_parts="unit sanitize functional fuzz contract mixes waiting vm"
 full= resume=
 parts=()
 known() { # WORD of LIST...
@@ -25,18 +27,17 @@ for word in "$@"; do
 	case $word in
 	--full) full=1 ;;
 	--resume) resume=1 ;;
-	unit | sanitize | functional | fuzz | contract | mixes | vm) parts+=("$word") ;;
 	*)
-		if known "${word#contract/}" $planes || known "${word#mixes/}" $kinds $ktls_kinds; then
+		if known "$word" $all_parts || known "${word#contract/}" $planes || known "${word#mixes/}" $kinds $ktls_kinds; then
 			parts+=("$word")
 		else
-			echo "run.sh: unknown part '$word' (unit sanitize functional fuzz contract[/PLANE] mixes[/XY] vm)" >&2
+			echo "run.sh: unknown part '$word' (unit sanitize functional fuzz contract[/PLANE] mixes[/XY] waiting vm)" >&2
 			exit 2
 		fi
 		;;
 	esac
 done
-[ ${#parts[@]} -gt 0 ] || parts=(unit sanitize functional fuzz contract mixes vm)
+[ ${#parts[@]} -gt 0 ] || parts=($all_parts)
 if [ -n "$full" ]; then
 	split=()
 	for part in "${parts[@]}"; do
@@ -63,6 +64,7 @@ section() { printf '\n== %s (after %d s)\n' "$*" $((SECONDS - started)); }
 add_closing_line() { # LOG STATUS NAME
 	local line
 	line=$(grep -E '[0-9]+ (passed|failed|skipped)' "$1" | tail -1)
+	[ -n "$line" ] || line="1 failed"
 	local p f s
 	p=$(grep -oE '[0-9]+ passed' <<<"$line" | grep -oE '[0-9]+' || echo 0)
 	f=$(grep -oE '[0-9]+ (failed|errors?)' <<<"$line" | grep -oE '[0-9]+' | awk '{n += $1} END {print n + 0}')
@@ -109,22 +111,41 @@ contract() { # LABEL LOG ARGUMENTS...
 	shift 2
 	section "relay contract, $label"
 	build unit WERROR=1 tests || return
-	build/tests/bin/relay_contract "$@" 2>&1 | tee "$log"
+	build/tests/bin/relay_contract $(each --except $waiting_tests) "$@" 2>&1 | tee "$log"
 	add_closing_line "$log" "${PIPESTATUS[0]}" "relay_contract ($label)"
 }
-# A fiftieth of the sizes. Every test on every pair of transports takes too long: those that mostly
-# wait (for a slow or stopped reader, for time to pass) run on two of them.
+each() { # SWITCH WORD...
+	printf -- "$1 %s " "${@:2}"
+}
+# A fiftieth of the sizes. Every test on every pair of transports takes too long: those with slow
+# and stopped readers run on two of them.
 short_mixes() {
-	local quick="half-close reset two-way early-fin short-streams thousand-pairs join-at-full-speed both-ways bursts single-bytes"
-	local slow="slow-reader stopped-reader single-bytes-stopped thousand-stopped idle-then-used"
-	local words=()
-	for name in $kinds KK; do words+=(--mix "$name"); done
-	for name in $quick; do words+=(--test "$name"); done
-	contract "mixed transports" mixes --small "${words[@]}"
-	words=()
-	for name in $slow; do words+=(--test "$name"); done
-	contract "mixed transports, slow and stopped readers" mixes-slow --small --plane sockmap \
-		--mix HH --mix UU "${words[@]}"
+	contract "mixed transports" mixes --small $(each --mix $kinds KK) $(each --test half-close reset two-way early-fin \
+		short-streams thousand-pairs join-at-full-speed both-ways bursts single-bytes)
+	contract "mixed transports, slow and stopped readers" mixes-slow --small --plane sockmap $(each --mix HH UU) \
+		$(each --test single-bytes-stopped thousand-stopped)
+}
+# What waits for time to pass, on all planes and pairs of transports, some at once.
+waiting_tests="stopped-reader idle-then-used slow-reader"
+list_waiting() { # a name and arguments of relay_contract a line
+	local name plane
+	local size=$([ -n "$full" ] && echo --full || echo --scale 1)
+	for plane in $planes; do echo "$plane --plane $plane $size"; done
+	for name in $([ -n "$full" ] && echo $kinds KK || echo HH UU); do
+		for plane in $([ -n "$full" ] && [ "${name#*[UK]}" = "$name" ] && echo $planes || echo sockmap); do
+			echo "$name-$plane --mix $name --plane $plane $size"
+		done
+	done
+}
+waiting() { # AT-ONCE TEST...
+	local prefix=$logs/waiting-$2 name rest
+	section "relay contract, ${*:2}${full:+, at full size}, $1 at once"
+	list_waiting | xargs -P "$1" -L 1 sh -c 'tests=$1 log=$2-$3.log; shift 3; build/tests/bin/relay_contract $tests "$@" >"$log" 2>&1' \
+		waiting "$(each --test "${@:2}")" "$prefix"
+	while read -r name rest; do
+		grep -E '^(ok|FAIL|skip|note)' "$prefix-$name.log"
+		add_closing_line "$prefix-$name.log" 0 "relay_contract ($name)"
+	done < <(list_waiting)
 }
 
 run_part() { # PART
@@ -159,6 +180,12 @@ run_part() { # PART
 	contract) contract "every plane" contract --plane all ;;
 	contract/*) contract "${1#*/}${full:+ at full size}" "contract-${1#*/}" --plane "${1#*/}" ${full:+--full} ;;
 	mixes) short_mixes ;;
+	waiting)
+		build unit WERROR=1 tests || return
+		# Memory is what slow readers are about; the others start by filling it.
+		waiting 4 slow-reader
+		waiting 20 stopped-reader idle-then-used
+		;;
 	mixes/*) contract "parties ${1#*/}${full:+ at full size}" "mixes-${1#*/}" --mix "${1#*/}" ${full:+--full} ;;
 	vm)
 		section "guest kernels"

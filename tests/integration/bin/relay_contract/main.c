@@ -3,7 +3,7 @@
  * resets that stay resets; exact counters), held against each data plane:
  *
  *   relay_contract [--plane sockmap|splice|copy|all] [--small | --scale N | --full]
- *                  [--mix XY|all]... [--test NAME]... [--seed N] [--patience N] [--list]
+ *                  [--mix XY|all]... [--test NAME]... [--except NAME]... [--seed N] [--patience N] [--list]
  *
  * A mix names the transports of the two parties: P plain, H handed off, K kTLS, U
  * userspace TLS. Bare ones run on every plane that --plane names, at a fiftieth of the
@@ -30,10 +30,14 @@
 
 #include "base/instant.h"
 
+struct names {
+	const char *words[32];
+	size_t count;
+};
+
 struct selection {
 	unsigned planes; /* enum case_planes */
-	const char *names[32];
-	size_t name_count;
+	struct names wanted, unwanted; /* tests; none wanted: all */
 	unsigned divisor, patience;
 	bool is_full;
 	uint64_t seed;
@@ -47,12 +51,17 @@ static const struct test_case *const topics[] = {
 
 static struct pair *pairs_by_port[65536];
 
+static bool names_have(const struct names *names, const char *name)
+{
+	for (size_t at = 0; at < names->count; at++)
+		if (!strcmp(names->words[at], name))
+			return true;
+	return false;
+}
+
 static bool name_is_selected(const struct selection *selection, const char *name)
 {
-	for (size_t at = 0; at < selection->name_count; at++)
-		if (!strcmp(selection->names[at], name))
-			return true;
-	return !selection->name_count;
+	return (!selection->wanted.count || names_have(&selection->wanted, name)) && !names_have(&selection->unwanted, name);
 }
 
 /* What must hold after every test: nothing left in the relay, the books right. */
@@ -244,7 +253,8 @@ static void enter_namespace(void)
 static int usage(void)
 {
 	fprintf(stderr, "usage: relay_contract [--plane sockmap|splice|copy|all] [--small | --scale N | --full]\n"
-			"                      [--mix XY|all]... [--test NAME]... [--seed N] [--patience N] [--list]\n");
+			"                      [--mix XY|all]... [--test NAME]... [--except NAME]... [--seed N] [--patience N]\n"
+			"                      [--list]\n");
 	return 2;
 }
 
@@ -277,6 +287,14 @@ static bool add_mix(struct selection *selection, const char *text)
 	return selection->mix_count > before;
 }
 
+static bool add_name(struct names *names, const char *name)
+{
+	if (names->count == sizeof names->words / sizeof *names->words)
+		return false;
+	names->words[names->count++] = name;
+	return true;
+}
+
 static bool parse_arguments(int argc, char **argv, struct selection *selection)
 {
 	for (int at = 1; at < argc; at++) {
@@ -304,8 +322,9 @@ static bool parse_arguments(int argc, char **argv, struct selection *selection)
 		} else if (!strcmp(word, "--seed")) {
 			selection->seed = strtoull(value, NULL, 0);
 			at++;
-		} else if (!strcmp(word, "--test") && selection->name_count < sizeof selection->names / sizeof *selection->names) {
-			selection->names[selection->name_count++] = value;
+		} else if (!strcmp(word, "--test") || !strcmp(word, "--except")) {
+			if (!add_name(word[2] == 't' ? &selection->wanted : &selection->unwanted, value))
+				return false;
 			at++;
 		} else {
 			return false;
@@ -314,15 +333,15 @@ static bool parse_arguments(int argc, char **argv, struct selection *selection)
 	return true;
 }
 
-static bool names_are_known(const struct selection *selection)
+static bool names_are_known(const struct names *names)
 {
-	for (size_t at = 0; at < selection->name_count; at++) {
+	for (size_t at = 0; at < names->count; at++) {
 		bool is_known = false;
 		for (size_t topic = 0; topic < sizeof topics / sizeof *topics; topic++)
 			for (const struct test_case *definition = topics[topic]; definition->name; definition++)
-				is_known = is_known || !strcmp(definition->name, selection->names[at]);
+				is_known = is_known || !strcmp(definition->name, names->words[at]);
 		if (!is_known) {
-			fprintf(stderr, "relay_contract: no test '%s' (--list shows them)\n", selection->names[at]);
+			fprintf(stderr, "relay_contract: no test '%s' (--list shows them)\n", names->words[at]);
 			return false;
 		}
 	}
@@ -353,7 +372,7 @@ int main(int argc, char **argv)
 		selection.seed = (uint64_t)getpid();
 	if (!parse_arguments(argc, argv, &selection))
 		return usage();
-	if (!names_are_known(&selection))
+	if (!names_are_known(&selection.wanted) || !names_are_known(&selection.unwanted))
 		return 2;
 	signal(SIGPIPE, SIG_IGN);
 	getrlimit(RLIMIT_NOFILE, &files);
