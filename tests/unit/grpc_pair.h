@@ -151,6 +151,21 @@ static void identify_server(void *owner, const struct certificate_identity *cert
 	identify(pair, pair->client_mode, certificate, done, context);
 }
 
+static void free_server(struct pair *pair)
+{
+	grpc_server_free(pair->server);
+	pair->server = NULL;
+}
+
+/* Callbacks from inside find the connection gone already. */
+static void free_connection(struct pair *pair)
+{
+	struct grpc_connection *connection = pair->connection;
+
+	pair->connection = NULL;
+	grpc_connection_free(connection);
+}
+
 static void respond(struct grpc_call *call)
 {
 	const struct hyper_request *request = grpc_call_request(call);
@@ -171,8 +186,7 @@ static void called(struct grpc_call *call, void *context)
 	} else if (pair->expels_callers) {
 		grpc_call_expel(call, 16, "who are you?");
 	} else if (pair->frees_server_when_called) {
-		grpc_server_free(pair->server);
-		pair->server = NULL;
+		free_server(pair);
 		respond(call);
 	} else {
 		respond(call);
@@ -201,10 +215,9 @@ static void ready(struct grpc_connection *connection, void *context)
 	struct pair *pair = context;
 
 	pair->is_ready = true;
-	if (pair->frees_when_ready) {
-		pair->connection = NULL;
-		grpc_connection_free(connection);
-	}
+	assert_ptr_equal(connection, pair->connection);
+	if (pair->frees_when_ready)
+		free_connection(pair);
 }
 
 static void closed(struct grpc_connection *connection, const char *reason, void *context)
@@ -238,12 +251,8 @@ static void done(const struct grpc_result *result, void *context)
 		json_decref(pair->last_result);
 		pair->last_result = json_incref(result->response->result);
 	}
-	if (pair->frees_when_done && pair->connection) {
-		struct grpc_connection *connection = pair->connection;
-
-		pair->connection = NULL;
-		grpc_connection_free(connection);
-	}
+	if (pair->frees_when_done && pair->connection)
+		free_connection(pair);
 }
 
 static void answer_request(struct grpc_reverse_request *request)
@@ -303,10 +312,13 @@ static int setup(void **state)
 	return 0;
 }
 
-static void start_server(struct pair *pair)
+/* `bind_address` and `limiter` may be NULL. */
+static void start_server_at(struct pair *pair, const char *bind_address, struct rate_limiter *limiter)
 {
 	const struct grpc_server_options options = {
 		.name = "callee",
+		.bind_address = bind_address,
+		.limiter = limiter,
 		.tls = pair->server_tls,
 		.identifier = { identify_client, pair },
 		.called = called,
@@ -318,14 +330,35 @@ static void start_server(struct pair *pair)
 	assert_int_equal(grpc_server_start(pair->base, &options, &pair->server), 0);
 }
 
-static void connect_both(struct pair *pair)
+static void start_server(struct pair *pair)
+{
+	start_server_at(pair, NULL, NULL);
+}
+
+/* A server whose loop, the result, only turns when the test turns it. */
+static inline struct event_base *start_frozen_server(struct pair *pair)
+{
+	struct event_base *both = pair->base, *frozen = event_base_new();
+
+	pair->base = frozen;
+	start_server(pair);
+	pair->base = both;
+	return frozen;
+}
+
+static void connect_both_as(struct pair *pair, const char *server_name)
 {
 	int fds[2];
 
 	connect_sockets(fds, 0);
 	start_server(pair);
 	assert_int_equal(grpc_server_adopt(pair->server, fds[1]), 0);
-	start_client(pair, fds[0], "callee");
+	start_client(pair, fds[0], server_name);
+}
+
+static void connect_both(struct pair *pair)
+{
+	connect_both_as(pair, "callee");
 }
 
 static int teardown(void **state)
@@ -369,6 +402,12 @@ static void turn(struct pair *pair)
 	event_base_loop(pair->base, EVLOOP_ONCE);
 }
 
+static void connect_ready(struct pair *pair)
+{
+	connect_both(pair);
+	wait_for(pair, pair->is_ready);
+}
+
 static int call_with(struct pair *pair, json_t *params, unsigned timeout_ms)
 {
 	struct hyper_request request = {
@@ -383,18 +422,39 @@ static int call_with(struct pair *pair, json_t *params, unsigned timeout_ms)
 	return error;
 }
 
+/* Connects, and makes a call that the server has and keeps open. */
+static inline void hold_a_call(struct pair *pair)
+{
+	pair->holds_calls = true;
+	connect_ready(pair);
+	assert_int_equal(call_with(pair, NULL, 8000), 0);
+	wait_for(pair, pair->held_count == 1);
+}
+
+static inline void respond_to_held(struct pair *pair)
+{
+	assert_int_not_equal(pair->held_count, 0);
+	for (size_t i = 0; i < pair->held_count; i++)
+		respond(pair->held[i]);
+	pair->held_count = 0;
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
-static void prepare_pair_tests(void)
+static int prepare_pair_tests(void **state)
 {
+	(void)state;
 	signal(SIGPIPE, SIG_IGN);
 	log_configure(LOG_LEVEL_ERROR, LOG_FORMAT_TEXT, "TEST");
 	key = EVP_EC_gen("P-256");
 	root = make_certificate("test root", true);
+	return 0;
 }
 
-static void finish_pair_tests(void)
+static int finish_pair_tests(void **state)
 {
+	(void)state;
 	X509_free(root);
 	EVP_PKEY_free(key);
+	return 0;
 }

@@ -29,8 +29,7 @@ static void a_failed_call_brings_its_message(void **state)
 	struct pair *pair = *state;
 
 	pair->fails_calls = true;
-	connect_both(pair);
-	wait_for(pair, pair->is_ready);
+	connect_ready(pair);
 	call_with(pair, NULL, 5000);
 	wait_for(pair, pair->done_count);
 	assert_int_equal(pair->last_status, GRPC_STATUS_UNKNOWN);
@@ -44,8 +43,7 @@ static void calls_run_side_by_side_and_end_in_any_order(void **state)
 	struct pair *pair = *state;
 
 	pair->holds_calls = true;
-	connect_both(pair);
-	wait_for(pair, pair->is_ready);
+	connect_ready(pair);
 	for (int i = 0; i < 200; i++)
 		assert_int_equal(call_with(pair, json_pack("{s:i}", "n", i), 8000), 0);
 	wait_for(pair, pair->held_count == 200);
@@ -74,8 +72,7 @@ static void messages_of_nearly_the_limit_pass(void **state)
 	struct pair *pair = *state;
 	const size_t size = GRPC_MESSAGE_MAX - 200;
 
-	connect_both(pair);
-	wait_for(pair, pair->is_ready);
+	connect_ready(pair);
 	for (int i = 0; i < 3; i++)
 		assert_int_equal(call_with(pair, large_params(size), 8000), 0);
 	wait_for(pair, pair->done_count == 3);
@@ -89,8 +86,7 @@ static void a_deadline_ends_only_its_own_call(void **state)
 	struct pair *pair = *state;
 
 	pair->holds_calls = true;
-	connect_both(pair);
-	wait_for(pair, pair->is_ready);
+	connect_ready(pair);
 	call_with(pair, NULL, 50);
 	call_with(pair, NULL, 8000);
 	wait_for(pair, pair->done_count);
@@ -98,9 +94,7 @@ static void a_deadline_ends_only_its_own_call(void **state)
 	assert_int_equal(pair->undelivered_count, 0);
 	wait_for(pair, grpc_server_open_calls(pair->server) == 1);
 	assert_int_equal(pair->held_count, 2);
-	respond(pair->held[0]); /* dropped silently */
-	respond(pair->held[1]);
-	pair->held_count = 0;
+	respond_to_held(pair); /* the first is dropped silently */
 	wait_for(pair, pair->done_count == 2);
 	assert_int_equal(pair->last_status, GRPC_STATUS_OK);
 }
@@ -109,37 +103,24 @@ static void pending_calls_end_when_the_server_goes(void **state)
 {
 	struct pair *pair = *state;
 
-	pair->holds_calls = true;
-	connect_both(pair);
-	wait_for(pair, pair->is_ready);
-	call_with(pair, NULL, 8000);
-	wait_for(pair, pair->held_count);
-	grpc_server_free(pair->server);
-	pair->server = NULL;
+	hold_a_call(pair);
+	free_server(pair);
 	wait_for(pair, pair->closed[0]);
 	assert_int_equal(pair->done_count, 1);
 	assert_int_equal(pair->last_status, GRPC_STATUS_UNAVAILABLE);
 	assert_int_equal(pair->undelivered_count, 0);
 	assert_string_equal(pair->closed, "error reading from server: EOF");
 	assert_string_equal(grpc_call_identities(pair->held[0])->items[0].name, "caller");
-	respond(pair->held[0]);
-	pair->held_count = 0;
+	respond_to_held(pair);
 }
 
 static void freeing_the_connection_ends_calls_at_once(void **state)
 {
 	struct pair *pair = *state;
 
-	pair->holds_calls = true;
-	connect_both(pair);
-	wait_for(pair, pair->is_ready);
+	hold_a_call(pair);
 	call_with(pair, NULL, 8000);
-	wait_for(pair, pair->held_count);
-	call_with(pair, NULL, 8000);
-	struct grpc_connection *connection = pair->connection;
-
-	pair->connection = NULL;
-	grpc_connection_free(connection);
+	free_connection(pair);
 	assert_int_equal(pair->done_count, 2);
 	assert_int_equal(pair->last_status, GRPC_STATUS_UNAVAILABLE);
 	assert_int_equal(pair->undelivered_count, 1); /* the second was not written yet */
@@ -152,8 +133,7 @@ static void owners_may_free_from_inside_callbacks(void **state)
 	struct pair *pair = *state;
 
 	pair->frees_when_done = true;
-	connect_both(pair);
-	wait_for(pair, pair->is_ready);
+	connect_ready(pair);
 	for (int i = 0; i < 5; i++)
 		call_with(pair, NULL, 8000);
 	wait_for(pair, pair->done_count == 5);
@@ -166,8 +146,7 @@ static void the_connection_may_be_freed_when_ready(void **state)
 	struct pair *pair = *state;
 
 	pair->frees_when_ready = true;
-	connect_both(pair);
-	wait_for(pair, pair->is_ready);
+	connect_ready(pair);
 	assert_null(pair->connection);
 	turn(pair);
 }
@@ -177,8 +156,7 @@ static void the_server_may_be_freed_when_called(void **state)
 	struct pair *pair = *state;
 
 	pair->frees_server_when_called = true;
-	connect_both(pair);
-	wait_for(pair, pair->is_ready);
+	connect_ready(pair);
 	for (int i = 0; i < 3; i++)
 		call_with(pair, NULL, 8000);
 	wait_for(pair, pair->closed[0]);
@@ -189,18 +167,13 @@ static void finish_waits_for_open_calls(void **state)
 {
 	struct pair *pair = *state;
 
-	pair->holds_calls = true;
-	connect_both(pair);
-	wait_for(pair, pair->is_ready);
-	call_with(pair, NULL, 8000);
-	wait_for(pair, pair->held_count);
+	hold_a_call(pair);
 	grpc_connection_finish(pair->connection);
 	assert_false(grpc_connection_accepts_calls(pair->connection));
 	assert_int_equal(call_with(pair, NULL, 8000), -ESHUTDOWN);
 	turn(pair);
 	assert_string_equal(pair->closed, "");
-	respond(pair->held[0]);
-	pair->held_count = 0;
+	respond_to_held(pair);
 	wait_for(pair, pair->closed[0]);
 	assert_int_equal(pair->ok_count, 1);
 }
@@ -209,16 +182,11 @@ static void a_stopping_server_lets_calls_end(void **state)
 {
 	struct pair *pair = *state;
 
-	pair->holds_calls = true;
-	connect_both(pair);
-	wait_for(pair, pair->is_ready);
-	call_with(pair, NULL, 8000);
-	wait_for(pair, pair->held_count);
+	hold_a_call(pair);
 	grpc_server_stop(pair->server);
 	wait_for(pair, !grpc_connection_accepts_calls(pair->connection));
 	assert_int_equal(call_with(pair, NULL, 8000), -ESHUTDOWN);
-	respond(pair->held[0]);
-	pair->held_count = 0;
+	respond_to_held(pair);
 	wait_for(pair, pair->closed[0]);
 	assert_int_equal(pair->ok_count, 1);
 	assert_int_equal(grpc_server_open_calls(pair->server), 0);
@@ -228,8 +196,7 @@ static void a_call_behind_goaway_is_undelivered(void **state)
 {
 	struct pair *pair = *state;
 
-	connect_both(pair);
-	wait_for(pair, pair->is_ready);
+	connect_ready(pair);
 	grpc_server_stop(pair->server);
 	/* GOAWAY is on its way; calls of this moment must be answered or be undelivered. */
 	for (int i = 0; i < 20; i++) {
@@ -245,13 +212,10 @@ static void a_call_behind_goaway_is_undelivered(void **state)
 static void a_stalled_write_meets_its_deadline(void **state)
 {
 	struct pair *pair = *state;
-	struct event_base *both = pair->base, *frozen = event_base_new();
+	struct event_base *frozen = start_frozen_server(pair);
 	int fds[2];
 
 	connect_sockets(fds, 4096);
-	pair->base = frozen;
-	start_server(pair);
-	pair->base = both;
 	assert_int_equal(grpc_server_adopt(pair->server, fds[1]), 0);
 	start_client(pair, fds[0], "callee");
 	wait_for(pair, (event_base_loop(frozen, EVLOOP_NONBLOCK), pair->is_ready));
@@ -263,8 +227,7 @@ static void a_stalled_write_meets_its_deadline(void **state)
 	/* It wakes up: the connection is as good as before. */
 	call_with(pair, json_pack("{s:s}", "k", "v"), 8000);
 	wait_for(pair, (event_base_loop(frozen, EVLOOP_NONBLOCK), pair->ok_count == 1));
-	grpc_server_free(pair->server);
-	pair->server = NULL;
+	free_server(pair);
 	event_base_free(frozen);
 }
 
@@ -300,13 +263,9 @@ static void a_silent_peer_meets_the_handshake_deadline(void **state)
 static void another_operators_certificate_is_refused(void **state)
 {
 	struct pair *pair = *state;
-	int fds[2];
 
 	/* The certificate carries "callee.alias" too, the directory does not. */
-	connect_sockets(fds, 0);
-	start_server(pair);
-	assert_int_equal(grpc_server_adopt(pair->server, fds[1]), 0);
-	start_client(pair, fds[0], "callee.alias");
+	connect_both_as(pair, "callee.alias");
 	wait_for(pair, pair->closed[0]);
 	assert_string_equal(pair->closed, "authentication handshake failed: no name matched");
 	assert_false(pair->is_ready);
@@ -315,12 +274,8 @@ static void another_operators_certificate_is_refused(void **state)
 static void a_wrong_server_name_fails_the_certificate_check(void **state)
 {
 	struct pair *pair = *state;
-	int fds[2];
 
-	connect_sockets(fds, 0);
-	start_server(pair);
-	assert_int_equal(grpc_server_adopt(pair->server, fds[1]), 0);
-	start_client(pair, fds[0], "somebody");
+	connect_both_as(pair, "somebody");
 	wait_for(pair, pair->closed[0]);
 	assert_non_null(strstr(pair->closed, "authentication handshake failed: "));
 	assert_false(pair->is_ready);
@@ -359,12 +314,8 @@ static void connections_may_die_while_the_directory_is_asked(void **state)
 	pair->server_mode = pair->client_mode = NEVER_YET;
 	connect_both(pair);
 	wait_for(pair, pair->question_count == 2);
-	grpc_server_free(pair->server);
-	pair->server = NULL;
-	struct grpc_connection *connection = pair->connection;
-
-	pair->connection = NULL;
-	grpc_connection_free(connection);
+	free_server(pair);
+	free_connection(pair);
 	turn(pair);
 	answer_question(&pair->questions[0], NULL);
 	answer_question(&pair->questions[1], "no name matched");
@@ -409,9 +360,5 @@ int main(void)
 		TEST(the_handshake_deadline_covers_the_directory),
 	};
 
-	prepare_pair_tests();
-	int failed = cmocka_run_group_tests(tests, NULL, NULL);
-
-	finish_pair_tests();
-	return failed;
+	return cmocka_run_group_tests(tests, prepare_pair_tests, finish_pair_tests);
 }

@@ -75,6 +75,14 @@ static void connect_through_middle(struct pair *pair)
 	wait_for(pair, pair->ok_count == 1);
 }
 
+static void close_middle(void)
+{
+	for (int i = 0; i < 2; i++) {
+		event_free(middle.readable[i]);
+		close(middle.fds[i]);
+	}
+}
+
 static void expect_clean_end(struct pair *pair)
 {
 	wait_for(pair, middle.error || (middle.has_ended[0] && middle.has_ended[1]));
@@ -82,10 +90,7 @@ static void expect_clean_end(struct pair *pair)
 		fail_msg("%s: %s", middle.where, strerror(middle.error));
 	/* Nobody waits longer than until then. */
 	wait_for(pair, !linger_count(pair->base));
-	for (int i = 0; i < 2; i++) {
-		event_free(middle.readable[i]);
-		close(middle.fds[i]);
-	}
+	close_middle();
 }
 
 static void an_idle_client_ends_without_a_reset(void **state)
@@ -102,8 +107,7 @@ static void a_client_that_is_given_up_ends_without_a_reset(void **state)
 	struct pair *pair = *state;
 
 	connect_through_middle(pair);
-	grpc_connection_free(pair->connection);
-	pair->connection = NULL;
+	free_connection(pair);
 	expect_clean_end(pair);
 }
 
@@ -122,8 +126,7 @@ static void a_server_that_is_given_up_ends_without_a_reset(void **state)
 	struct pair *pair = *state;
 
 	connect_through_middle(pair);
-	grpc_server_free(pair->server);
-	pair->server = NULL;
+	free_server(pair);
 	expect_clean_end(pair);
 	assert_true(pair->closed[0]);
 }
@@ -132,12 +135,9 @@ static void two_ends_that_give_up_together_leave_nothing(void **state)
 {
 	struct pair *pair = *state;
 
-	connect_both(pair);
-	wait_for(pair, pair->is_ready);
-	grpc_server_free(pair->server);
-	pair->server = NULL;
-	grpc_connection_free(pair->connection);
-	pair->connection = NULL;
+	connect_ready(pair);
+	free_server(pair);
+	free_connection(pair);
 	wait_for(pair, !linger_count(pair->base));
 }
 
@@ -153,8 +153,7 @@ static void a_busy_connection_ends_without_a_reset(void **state)
 	for (int i = 0; i < 10; i++)
 		call_with(pair, json_pack("{s:s}", "text", text), 5000);
 	wait_for(pair, pair->ok_count > 2);
-	grpc_server_free(pair->server);
-	pair->server = NULL;
+	free_server(pair);
 	expect_clean_end(pair);
 	free(text);
 }
@@ -168,8 +167,7 @@ static void a_peer_that_does_not_end_is_waited_for_within_limits(void **state)
 	connect_through_middle(pair);
 	event_del(middle.readable[1]);
 	event_del(middle.readable[0]);
-	grpc_server_free(pair->server);
-	pair->server = NULL;
+	free_server(pair);
 	began_ms = clock_now_ms();
 	assert_int_equal(linger_count(pair->base), 1);
 	wait_for(pair, !linger_count(pair->base));
@@ -177,10 +175,7 @@ static void a_peer_that_does_not_end_is_waited_for_within_limits(void **state)
 	pass_on(&middle, 1);
 	pass_on(&middle, 1);
 	assert_true(middle.has_ended[1]);
-	for (int i = 0; i < 2; i++) {
-		event_free(middle.readable[i]);
-		close(middle.fds[i]);
-	}
+	close_middle();
 }
 
 static void the_end_of_the_loop_ends_all(void **state)
@@ -190,15 +185,11 @@ static void the_end_of_the_loop_ends_all(void **state)
 	connect_through_middle(pair);
 	event_del(middle.readable[0]);
 	event_del(middle.readable[1]);
-	grpc_server_free(pair->server);
-	pair->server = NULL;
+	free_server(pair);
 	assert_int_equal(linger_count(pair->base), 1);
 	linger_end_all(pair->base);
 	assert_int_equal(linger_count(pair->base), 0);
-	for (int i = 0; i < 2; i++) {
-		event_free(middle.readable[i]);
-		close(middle.fds[i]);
-	}
+	close_middle();
 }
 
 int main(void)
@@ -213,10 +204,6 @@ int main(void)
 		TEST(a_peer_that_does_not_end_is_waited_for_within_limits),
 		TEST(the_end_of_the_loop_ends_all),
 	};
-	int failures;
 
-	prepare_pair_tests();
-	failures = cmocka_run_group_tests(tests, NULL, NULL);
-	finish_pair_tests();
-	return failures;
+	return cmocka_run_group_tests(tests, prepare_pair_tests, finish_pair_tests);
 }

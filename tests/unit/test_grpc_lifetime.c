@@ -13,7 +13,6 @@ struct raw_client {
 	char failure[256];
 	bool is_settled;
 	unsigned closed_streams;
-	uint32_t error_code;
 };
 
 static void raw_settled(void *owner)
@@ -36,8 +35,8 @@ static void raw_closed(struct stream *stream, uint32_t error_code)
 {
 	struct raw_client *client = stream->owner;
 
+	(void)error_code;
 	client->closed_streams++;
-	client->error_code = error_code;
 }
 
 static const struct stream_kind raw_kind = { .closed = raw_closed };
@@ -75,18 +74,14 @@ static void tick_now(struct pair *pair)
 static void a_peer_that_does_not_answer_pings_is_dead(void **state)
 {
 	struct pair *pair = *state;
-	struct event_base *both = pair->base, *frozen = event_base_new();
+	struct event_base *frozen = start_frozen_server(pair);
 	struct raw_client client = { 0 };
 
-	pair->base = frozen;
-	start_server(pair);
-	pair->base = both;
 	connect_raw(pair, &client, 50);
 	wait_for(pair, (event_base_loop(frozen, EVLOOP_NONBLOCK), client.is_settled));
 	wait_for(pair, client.failure[0]);
 	assert_string_equal(client.failure, "keepalive ping failed to receive ACK within timeout");
-	grpc_server_free(pair->server);
-	pair->server = NULL;
+	free_server(pair);
 	event_base_free(frozen);
 }
 
@@ -122,8 +117,7 @@ static void an_idle_connection_is_closed_after_a_minute(void **state)
 {
 	struct pair *pair = *state;
 
-	connect_both(pair);
-	wait_for(pair, pair->is_ready);
+	connect_ready(pair);
 	call_with(pair, NULL, 5000);
 	wait_for(pair, pair->ok_count == 1 && !server_side(pair)->streams);
 	server_side(pair)->idle_since_ms -= 58000;
@@ -137,22 +131,22 @@ static void an_idle_connection_is_closed_after_a_minute(void **state)
 	assert_int_equal(pair->undelivered_count, 0);
 }
 
+static void reach_age_limit(struct pair *pair)
+{
+	server_side(pair)->age_limit_ms = 1;
+	tick_now(pair);
+	wait_for(pair, !grpc_connection_accepts_calls(pair->connection));
+}
+
 static void an_old_connection_goes_when_its_calls_have_ended(void **state)
 {
 	struct pair *pair = *state;
 
-	pair->holds_calls = true;
-	connect_both(pair);
-	wait_for(pair, pair->is_ready);
-	call_with(pair, NULL, 8000);
-	wait_for(pair, pair->held_count);
+	hold_a_call(pair);
 	assert_in_range(server_side(pair)->age_limit_ms - clock_now_ms(), 77000000, 96000000);
-	server_side(pair)->age_limit_ms = 1;
-	tick_now(pair);
-	wait_for(pair, !grpc_connection_accepts_calls(pair->connection));
+	reach_age_limit(pair);
 	assert_string_equal(pair->closed, "");
-	respond(pair->held[0]);
-	pair->held_count = 0;
+	respond_to_held(pair);
 	wait_for(pair, pair->closed[0]);
 	assert_int_equal(pair->ok_count, 1);
 }
@@ -162,11 +156,7 @@ static void an_expelled_caller_loses_its_connection(void **state)
 {
 	struct pair *pair = *state;
 
-	pair->holds_calls = true;
-	connect_both(pair);
-	wait_for(pair, pair->is_ready);
-	call_with(pair, NULL, 8000);
-	wait_for(pair, pair->held_count == 1);
+	hold_a_call(pair);
 	pair->holds_calls = false;
 	pair->expels_callers = true;
 	call_with(pair, NULL, 8000);
@@ -185,19 +175,36 @@ static void grace_is_limited(void **state)
 {
 	struct pair *pair = *state;
 
-	pair->holds_calls = true;
-	connect_both(pair);
-	wait_for(pair, pair->is_ready);
-	call_with(pair, NULL, 8000);
-	wait_for(pair, pair->held_count);
-	server_side(pair)->age_limit_ms = 1;
-	tick_now(pair);
-	wait_for(pair, !grpc_connection_accepts_calls(pair->connection));
+	hold_a_call(pair);
+	reach_age_limit(pair);
 	server_side(pair)->drain_end_ms = 1;
 	tick_now(pair);
 	wait_for(pair, pair->closed[0]);
 	assert_int_equal(pair->last_status, GRPC_STATUS_UNAVAILABLE);
 	assert_int_equal(pair->undelivered_count, 0);
+}
+
+/* One of each kind, of which no message comes. */
+static void begin_requests(struct pair *pair, struct raw_client *client)
+{
+	struct stream *stream;
+
+	start_server(pair);
+	connect_raw(pair, client, 60000);
+	wait_for(pair, client->is_settled);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(stream_open(client->transport, i ? "/Hyper/ServerCall" : "/Hyper/Call", &raw_kind, client,
+					     &stream), 0);
+	wait_for(pair, server_side(pair)->streams == 2);
+}
+
+static void expect_given_up(struct pair *pair, struct raw_client *client)
+{
+	tick_now(pair);
+	wait_for(pair, client->closed_streams == 2);
+	assert_string_equal(client->failure, "");
+	wait_for(pair, !server_side(pair)->streams);
+	transport_close(client->transport);
 }
 
 static void a_request_that_does_not_come_is_given_up(void **state)
@@ -206,20 +213,10 @@ static void a_request_that_does_not_come_is_given_up(void **state)
 	struct raw_client client = { 0 };
 	struct stream *stream;
 
-	start_server(pair);
-	connect_raw(pair, &client, 60000);
-	wait_for(pair, client.is_settled);
-	for (int i = 0; i < 2; i++)
-		assert_int_equal(stream_open(client.transport, i ? "/Hyper/ServerCall" : "/Hyper/Call", &raw_kind, &client,
-					     &stream), 0);
-	wait_for(pair, server_side(pair)->streams == 2);
+	begin_requests(pair, &client);
 	LIST_FOREACH(stream, &server_side(pair)->transport->streams, link)
 		stream->progress_ms -= 61000;
-	tick_now(pair);
-	wait_for(pair, client.closed_streams == 2);
-	assert_string_equal(client.failure, "");
-	wait_for(pair, !server_side(pair)->streams);
-	transport_close(client.transport);
+	expect_given_up(pair, &client);
 }
 
 static void a_request_that_trickles_is_given_up(void **state)
@@ -228,21 +225,11 @@ static void a_request_that_trickles_is_given_up(void **state)
 	struct raw_client client = { 0 };
 	struct stream *stream;
 
-	start_server(pair);
-	connect_raw(pair, &client, 60000);
-	wait_for(pair, client.is_settled);
-	for (int i = 0; i < 2; i++)
-		assert_int_equal(stream_open(client.transport, i ? "/Hyper/ServerCall" : "/Hyper/Call", &raw_kind, &client,
-					     &stream), 0);
-	wait_for(pair, server_side(pair)->streams == 2);
+	begin_requests(pair, &client);
 	/* Old, but bytes have just moved. */
 	LIST_FOREACH(stream, &server_side(pair)->transport->streams, link)
 		stream->begun_ms -= 61000;
-	tick_now(pair);
-	wait_for(pair, client.closed_streams == 2);
-	assert_string_equal(client.failure, "");
-	wait_for(pair, !server_side(pair)->streams);
-	transport_close(client.transport);
+	expect_given_up(pair, &client);
 }
 
 /* 120,000 fields in a message of 240 kB. */
@@ -295,39 +282,34 @@ static void what_an_operator_makes_us_keep_is_limited(void **state)
 		transport_close(clients[i].transport);
 	wait_for(pair, LIST_EMPTY(&pair->server->connections));
 	assert_true(pair->server->budget->used_bytes > 3 * 19000000);
-	for (size_t i = 0; i < pair->held_count; i++)
-		respond(pair->held[i]);
-	pair->held_count = 0;
+	respond_to_held(pair);
 	assert_int_equal(pair->server->budget->used_bytes, 0);
+}
+
+static int dial_server(struct pair *pair)
+{
+	struct sockaddr_in address;
+	socklen_t length = sizeof(address);
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	getsockname(evconnlistener_get_fd(pair->server->listener), (struct sockaddr *)&address, &length);
+	assert_int_equal(connect(fd, (struct sockaddr *)&address, length), 0);
+	return fd;
 }
 
 static void the_listener_keeps_to_its_rate_limit(void **state)
 {
 	struct pair *pair = *state;
 	const struct rate_rule rule = { RATE_WINDOW_HOUR, 2 };
-	struct sockaddr_in address;
-	socklen_t length = sizeof(address);
-	struct grpc_server_options options = {
-		.name = "callee",
-		.bind_address = "127.0.0.1:0",
-		.tls = pair->server_tls,
-		.identifier = { identify_client, pair },
-		.called = called,
-		.context = pair,
-	};
-
-	assert_int_equal(rate_limiter_create(&rule, 1, false, &options.limiter), 0);
-	assert_int_equal(grpc_server_start(pair->base, &options, &pair->server), 0);
-	getsockname(evconnlistener_get_fd(pair->server->listener), (struct sockaddr *)&address, &length);
+	struct rate_limiter *limiter;
 	int fds[3];
-
-	for (int i = 0; i < 3; i++) {
-		fds[i] = socket(AF_INET, SOCK_STREAM, 0);
-		assert_int_equal(connect(fds[i], (struct sockaddr *)&address, length), 0);
-	}
-	evutil_make_socket_nonblocking(fds[2]);
 	char byte;
 
+	assert_int_equal(rate_limiter_create(&rule, 1, false, &limiter), 0);
+	start_server_at(pair, "127.0.0.1:0", limiter);
+	for (int i = 0; i < 3; i++)
+		fds[i] = dial_server(pair);
+	evutil_make_socket_nonblocking(fds[2]);
 	wait_for(pair, recv(fds[2], &byte, 1, 0) == 0); /* closed without a byte */
 	assert_int_equal(pair->server->connection_count, 2);
 	start_client(pair, fds[0], "callee");
@@ -335,39 +317,25 @@ static void the_listener_keeps_to_its_rate_limit(void **state)
 	close(fds[1]);
 	close(fds[2]);
 	wait_for(pair, pair->server->connection_count == 1);
-	grpc_server_free(pair->server);
-	pair->server = NULL;
-	rate_limiter_free(options.limiter);
+	free_server(pair);
+	rate_limiter_free(limiter);
 }
 
 static void strangers_in_handshakes_make_room(void **state)
 {
 	struct pair *pair = *state;
-	struct sockaddr_in address;
-	socklen_t length = sizeof(address);
-	const struct grpc_server_options options = {
-		.name = "callee",
-		.bind_address = "127.0.0.1:0",
-		.tls = pair->server_tls,
-		.identifier = { identify_client, pair },
-		.called = called,
-		.context = pair,
-	};
 	int fds[600], fd;
 	char byte;
 
-	assert_int_equal(grpc_server_start(pair->base, &options, &pair->server), 0);
-	getsockname(evconnlistener_get_fd(pair->server->listener), (struct sockaddr *)&address, &length);
+	start_server_at(pair, "127.0.0.1:0", NULL);
 	for (int i = 0; i < 600; i++) {
-		fds[i] = socket(AF_INET, SOCK_STREAM, 0);
-		assert_int_equal(connect(fds[i], (struct sockaddr *)&address, length), 0);
+		fds[i] = dial_server(pair);
 		event_base_loop(pair->base, EVLOOP_NONBLOCK);
 	}
 	evutil_make_socket_nonblocking(fds[0]);
 	wait_for(pair, recv(fds[0], &byte, 1, 0) == 0); /* the oldest */
 	assert_int_equal(pair->server->handshake_count, 512);
-	fd = socket(AF_INET, SOCK_STREAM, 0);
-	assert_int_equal(connect(fd, (struct sockaddr *)&address, length), 0);
+	fd = dial_server(pair);
 	evutil_make_socket_nonblocking(fd);
 	start_client(pair, fd, "callee");
 	wait_for(pair, pair->is_ready && pair->server->handshake_count == 511);
@@ -394,9 +362,5 @@ int main(void)
 		TEST(strangers_in_handshakes_make_room),
 	};
 
-	prepare_pair_tests();
-	int failed = cmocka_run_group_tests(tests, NULL, NULL);
-
-	finish_pair_tests();
-	return failed;
+	return cmocka_run_group_tests(tests, prepare_pair_tests, finish_pair_tests);
 }

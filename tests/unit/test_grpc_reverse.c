@@ -8,10 +8,7 @@ static void requested(struct grpc_reverse_request *request, void *context)
 
 	assert_string_equal(grpc_reverse_request_identities(request)->items[0].name, "callee");
 	if (pair->frees_when_requested) {
-		struct grpc_connection *connection = pair->connection;
-
-		pair->connection = NULL;
-		grpc_connection_free(connection);
+		free_connection(pair);
 		answer_request(request);
 	} else if (pair->holds_requests) {
 		pair->requests[pair->request_count++] = request;
@@ -63,12 +60,27 @@ static void open_reverse(struct pair *pair, const char *name)
 	assert_int_equal(grpc_connection_open_reverse(pair->connection, name, &handlers), 0);
 }
 
+/* Connects, and opens a reverse stream that the server has. */
+static void connect_reversed(struct pair *pair)
+{
+	connect_ready(pair);
+	open_reverse(pair, "caller");
+	wait_for(pair, pair->reverse);
+}
+
+/* The client answers the one request that it holds. */
+static void answer_held_request(struct pair *pair)
+{
+	assert_int_equal(pair->request_count, 1);
+	pair->request_count = 0;
+	answer_request(pair->requests[0]);
+}
+
 static void requests_go_over_the_reverse_stream(void **state)
 {
 	struct pair *pair = *state;
 
-	connect_both(pair);
-	wait_for(pair, pair->is_ready);
+	connect_ready(pair);
 	open_reverse(pair, "caller");
 	assert_int_equal(grpc_connection_open_reverse(pair->connection, "caller",
 						      &(struct grpc_reverse_handlers){ requested, ended, pair }), -EBUSY);
@@ -92,23 +104,16 @@ static void one_request_at_a_time(void **state)
 	struct pair *pair = *state;
 
 	pair->holds_requests = true;
-	connect_both(pair);
-	wait_for(pair, pair->is_ready);
-	open_reverse(pair, "caller");
-	wait_for(pair, pair->reverse);
+	connect_reversed(pair);
 	for (int i = 0; i < 3; i++)
 		send_reverse(pair, "x", 5000);
-	wait_for(pair, pair->request_count == 1);
-	turn(pair);
-	turn(pair);
-	assert_int_equal(pair->request_count, 1);
-	answer_request(pair->requests[0]);
-	wait_for(pair, pair->request_count == 2);
-	assert_int_equal(pair->reverse_answers, 1);
-	answer_request(pair->requests[1]);
-	wait_for(pair, pair->request_count == 3);
-	answer_request(pair->requests[2]);
-	pair->request_count = 0;
+	for (unsigned i = 0; i < 3; i++) {
+		wait_for(pair, pair->request_count == 1);
+		assert_int_equal(pair->reverse_answers, i);
+		turn(pair);
+		turn(pair);
+		answer_held_request(pair);
+	}
 	wait_for(pair, pair->reverse_answers == 3);
 }
 
@@ -116,8 +121,7 @@ static void a_foreign_name_is_not_registered(void **state)
 {
 	struct pair *pair = *state;
 
-	connect_both(pair);
-	wait_for(pair, pair->is_ready);
+	connect_ready(pair);
 	open_reverse(pair, "somebody");
 	wait_for(pair, pair->reverse_reason[0]);
 	assert_string_equal(pair->reverse_reason, "rpc error: code = Unknown desc = invalid client name supplied");
@@ -133,10 +137,7 @@ static void a_late_answer_ends_the_stream(void **state)
 	struct pair *pair = *state;
 
 	pair->holds_requests = true;
-	connect_both(pair);
-	wait_for(pair, pair->is_ready);
-	open_reverse(pair, "caller");
-	wait_for(pair, pair->reverse);
+	connect_reversed(pair);
 	send_reverse(pair, "a", 300);
 	send_reverse(pair, "b", 50);
 	send_reverse(pair, "c", 5000);
@@ -147,8 +148,7 @@ static void a_late_answer_ends_the_stream(void **state)
 	assert_int_equal(pair->reverse_failures, 3);
 	assert_null(pair->reverse);
 	wait_for(pair, pair->reverse_reason[0]);
-	answer_request(pair->requests[0]);
-	pair->request_count = 0;
+	answer_held_request(pair);
 	/* The client may open another one. */
 	pair->holds_requests = false;
 	open_reverse(pair, "caller");
@@ -162,17 +162,11 @@ static void reverse_requests_fail_with_the_connection(void **state)
 	struct pair *pair = *state;
 
 	pair->holds_requests = true;
-	connect_both(pair);
-	wait_for(pair, pair->is_ready);
-	open_reverse(pair, "caller");
-	wait_for(pair, pair->reverse);
+	connect_reversed(pair);
 	send_reverse(pair, "a", 5000);
 	send_reverse(pair, "b", 5000);
 	wait_for(pair, pair->request_count == 1);
-	struct grpc_connection *connection = pair->connection;
-
-	pair->connection = NULL;
-	grpc_connection_free(connection);
+	free_connection(pair);
 	assert_string_equal(pair->reverse_reason, "");
 	wait_for(pair, pair->reverse_ended == 1);
 	assert_int_equal(pair->reverse_failures, 2);
@@ -184,10 +178,7 @@ static void the_connection_may_be_freed_when_requested(void **state)
 	struct pair *pair = *state;
 
 	pair->frees_when_requested = true;
-	connect_both(pair);
-	wait_for(pair, pair->is_ready);
-	open_reverse(pair, "caller");
-	wait_for(pair, pair->reverse);
+	connect_reversed(pair);
 	send_reverse(pair, "a", 5000);
 	send_reverse(pair, "b", 5000);
 	wait_for(pair, pair->reverse_ended == 1);
@@ -199,17 +190,13 @@ static void finish_ends_the_reverse_stream_after_its_last_answer(void **state)
 	struct pair *pair = *state;
 
 	pair->holds_requests = true;
-	connect_both(pair);
-	wait_for(pair, pair->is_ready);
-	open_reverse(pair, "caller");
-	wait_for(pair, pair->reverse);
+	connect_reversed(pair);
 	send_reverse(pair, "a", 5000);
 	wait_for(pair, pair->request_count == 1);
 	grpc_connection_finish(pair->connection);
 	turn(pair);
 	assert_string_equal(pair->closed, "");
-	answer_request(pair->requests[0]);
-	pair->request_count = 0;
+	answer_held_request(pair);
 	wait_for(pair, pair->closed[0]);
 	assert_int_equal(pair->reverse_answers, 1);
 	assert_int_not_equal(pair->reverse_reason[0], 0);
@@ -220,10 +207,7 @@ static void a_server_that_stops_ends_idle_reverse_streams(void **state)
 {
 	struct pair *pair = *state;
 
-	connect_both(pair);
-	wait_for(pair, pair->is_ready);
-	open_reverse(pair, "caller");
-	wait_for(pair, pair->reverse);
+	connect_reversed(pair);
 	grpc_server_stop(pair->server);
 	wait_for(pair, pair->closed[0]);
 	assert_string_equal(pair->reverse_reason, "the connection is draining");
@@ -243,9 +227,5 @@ int main(void)
 		TEST(a_server_that_stops_ends_idle_reverse_streams),
 	};
 
-	prepare_pair_tests();
-	int failed = cmocka_run_group_tests(tests, NULL, NULL);
-
-	finish_pair_tests();
-	return failed;
+	return cmocka_run_group_tests(tests, prepare_pair_tests, finish_pair_tests);
 }
