@@ -96,6 +96,16 @@ static inline void rig_close(struct rig *rig)
 	pthread_mutex_destroy(&rig->lock);
 }
 
+/* Skips the test where the relay has no sockmap plane. */
+static inline void rig_need_sockmap(struct rig *rig)
+{
+	if (relay_probed(rig->relay)->planes[PLANE_SOCKMAP])
+		return;
+	print_message("no sockmap here\n");
+	rig_close(rig);
+	skip();
+}
+
 static inline void rig_connect(struct rig *rig, int *client, int *relay_end)
 {
 	*client = socket(rig->address.sin6_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -148,6 +158,12 @@ static inline void rig_join(struct rig *rig, unsigned worker, struct rig_ends *e
 	for (unsigned i = 0; i < 2; i++)
 		rig_connect(rig, &ends->client[i], &fds[i]);
 	assert_int_equal(rig_join_sockets(rig, worker, fds, NULL, &ends->id), 0);
+}
+
+static inline void rig_close_ends(const struct rig_ends *ends)
+{
+	for (unsigned i = 0; i < 2; i++)
+		close(ends->client[i]);
 }
 
 /* The report of the pair's end; fails the test if it does not come. */
@@ -239,6 +255,21 @@ static inline bool rig_receive_all(int fd, void *bytes, size_t size)
 		got += (size_t)part;
 	}
 	return true;
+}
+
+/* Bytes may come before the reset. */
+static inline void rig_expect_reset(int fd)
+{
+	struct pollfd poll_fd = { .fd = fd, .events = POLLIN };
+	char bytes[4096];
+	ssize_t size;
+
+	do {
+		assert_int_equal(poll(&poll_fd, 1, RIG_DEADLINE_MS), 1);
+		size = recv(fd, bytes, sizeof bytes, 0);
+	} while (size > 0);
+	assert_int_equal(size, -1);
+	assert_int_equal(errno, ECONNRESET);
 }
 
 struct rig_stream { /* one direction, driven by two threads */

@@ -18,24 +18,12 @@ static void open_rig(struct rig *rig, unsigned planes, uint64_t max_pairs, unsig
 	rig_open_with(rig, &settings, AF_INET);
 }
 
-static bool has_sockmap(struct rig *rig)
+/* For tests of the sockmap plane; the faults stay for what is opened later. */
+static void open_faulty(struct rig *rig, struct relay_faults faults, uint64_t max_pairs)
 {
-	if (relay_probed(rig->relay)->planes[PLANE_SOCKMAP])
-		return true;
-	print_message("no sockmap here\n");
-	rig_close(rig);
-	return false;
-}
-
-static void assert_is_reset(int fd)
-{
-	char byte;
-	ssize_t size;
-
-	while ((size = recv(fd, &byte, 1, 0)) > 0)
-		;
-	assert_int_equal(size, -1);
-	assert_int_equal(errno, ECONNRESET);
+	relay_set_faults(&faults);
+	open_rig(rig, PLANE_MASK_ALL, max_pairs, 0, 0);
+	rig_need_sockmap(rig);
 }
 
 static void pairs_beyond_the_limit_are_reset(void **state)
@@ -52,22 +40,16 @@ static void pairs_beyond_the_limit_are_reset(void **state)
 	for (unsigned i = 0; i < 2; i++)
 		rig_connect(&rig, &ends[2].client[i], &fds[i]);
 	assert_int_equal(rig_join_sockets(&rig, 0, fds, NULL, &ends[2].id), -EMFILE);
-	assert_is_reset(ends[2].client[0]);
-	assert_is_reset(ends[2].client[1]);
-	for (unsigned i = 0; i < 2; i++)
-		close(ends[0].client[i]);
+	rig_expect_reset(ends[2].client[0]);
+	rig_expect_reset(ends[2].client[1]);
+	rig_close_ends(&ends[0]);
 	assert_int_equal(rig_wait_end(&rig, ends[0].id).outcome, OUTCOME_HAPPY);
 	relay_totals(rig.relay, &totals);
 	assert_int_equal(totals.pairs_live, 1);
-	for (unsigned i = 0; i < 2; i++) {
-		rig_connect(&rig, &ends[0].client[i], &fds[i]);
-		close(ends[2].client[i]);
-	}
-	assert_int_equal(rig_join_sockets(&rig, 0, fds, NULL, &ends[0].id), 0);
-	for (unsigned i = 0; i < 2; i++) {
-		close(ends[0].client[i]);
-		close(ends[1].client[i]);
-	}
+	rig_close_ends(&ends[2]);
+	rig_join(&rig, 0, &ends[0]);
+	rig_close_ends(&ends[0]);
+	rig_close_ends(&ends[1]);
 	rig_close(&rig);
 }
 
@@ -94,15 +76,13 @@ static void a_stop_waits_for_pairs_and_then_resets_them(void **state)
 	pthread_create(&thread, NULL, stop_relay, rig.relay);
 	assert_true(rig_send_all(happy.client[0], "still", 5));
 	assert_true(rig_receive_all(happy.client[1], got, 5));
-	close(happy.client[0]);
-	close(happy.client[1]);
+	rig_close_ends(&happy);
 	assert_int_equal(rig_wait_end(&rig, happy.id).outcome, OUTCOME_HAPPY);
 	pthread_join(thread, NULL);
 	assert_int_equal(rig_wait_end(&rig, left.id).outcome, OUTCOME_SHUTDOWN);
-	assert_is_reset(left.client[0]);
-	assert_is_reset(left.client[1]);
-	close(left.client[0]);
-	close(left.client[1]);
+	rig_expect_reset(left.client[0]);
+	rig_expect_reset(left.client[1]);
+	rig_close_ends(&left);
 	close(fds[0]);
 	close(fds[1]);
 	rig_close(&rig);
@@ -127,13 +107,11 @@ static void a_stalled_pair_ends_with_its_own_outcome(void **state)
 			;
 		report = rig_wait_end(&rig, stalled.id);
 		assert_int_equal(report.outcome, OUTCOME_STALLED);
-		assert_is_reset(stalled.client[0]);
+		rig_expect_reset(stalled.client[0]);
 		/* Silence is no stall. */
 		assert_int_equal(relay_find_pair(rig.relay, idle.id, &report), 0);
-		for (unsigned k = 0; k < 2; k++) {
-			close(stalled.client[k]);
-			close(idle.client[k]);
-		}
+		rig_close_ends(&stalled);
+		rig_close_ends(&idle);
 		rig_close(&rig);
 	}
 }
@@ -158,14 +136,12 @@ static void pairs_are_joined_without_capabilities(void **state)
 	rig_thread_started = drop_capabilities;
 	rig_open_with(&rig, &settings, AF_INET);
 	rig_thread_started = NULL;
-	if (!has_sockmap(&rig))
-		skip();
+	rig_need_sockmap(&rig);
 	rig_join(&rig, 0, &ends);
 	rig_wait_pair(&rig, ends.id, rig_is_open);
 	assert_true(rig_send_all(ends.client[0], "free", 4));
 	assert_true(rig_receive_all(ends.client[1], got, 4));
-	close(ends.client[0]);
-	close(ends.client[1]);
+	rig_close_ends(&ends);
 	struct pair_report report = rig_wait_end(&rig, ends.id);
 	assert_int_equal(report.outcome, OUTCOME_HAPPY);
 	assert_int_equal(report.plane, PLANE_SOCKMAP);
@@ -210,10 +186,8 @@ static void all_pairs_are_visited_once(void **state)
 	assert_int_equal(relay_find_pair(rig.relay, 100000, &report), -ENOENT);
 	relay_stop(rig.relay);
 	assert_int_equal(relay_find_pair(rig.relay, ends[0].id, &report), -ENOENT);
-	for (unsigned i = 0; i < 100; i++) {
-		close(ends[i].client[0]);
-		close(ends[i].client[1]);
-	}
+	for (unsigned i = 0; i < 100; i++)
+		rig_close_ends(&ends[i]);
 	rig_close(&rig);
 }
 
@@ -254,8 +228,7 @@ static void reports_are_taken_while_bytes_move(void **state)
 	rig_run_streams(streams, 16);
 	for (unsigned i = 0; i < 8; i++) {
 		assert_int_equal(rig_wait_end(&rig, ends[i].id).outcome, OUTCOME_HAPPY);
-		close(ends[i].client[0]);
-		close(ends[i].client[1]);
+		rig_close_ends(&ends[i]);
 	}
 	visiting = false;
 	pthread_join(thread, NULL);
@@ -266,16 +239,12 @@ static void reports_are_taken_while_bytes_move(void **state)
 
 static void lost_announcements_are_found(void **state)
 {
-	struct relay_faults faults = { .kernel = { .lose_record_every = 1 } };
 	struct rig rig;
 	struct rig_ends ends;
 	struct relay_totals totals;
 
 	(void)state;
-	relay_set_faults(&faults);
-	open_rig(&rig, PLANE_MASK_ALL, 16, 0, 0);
-	if (!has_sockmap(&rig))
-		skip();
+	open_faulty(&rig, (struct relay_faults){ .kernel = { .lose_record_every = 1 } }, 16);
 	rig_join(&rig, 0, &ends);
 	for (unsigned i = 0; i < 5; i++) {
 		struct rig_stream stream = { .from = ends.client[0], .to = ends.client[1], .seed = i, .size = 5000000,
@@ -287,8 +256,7 @@ static void lost_announcements_are_found(void **state)
 	relay_totals(rig.relay, &totals);
 	assert_true(totals.closings[CLOSING_CREDIT] + totals.closings[CLOSING_PILE] > 0);
 	assert_true(totals.found_by_sweep > 0);
-	close(ends.client[0]);
-	close(ends.client[1]);
+	rig_close_ends(&ends);
 	assert_int_equal(rig_wait_end(&rig, ends.id).outcome, OUTCOME_HAPPY);
 	rig_close(&rig);
 }
@@ -316,7 +284,7 @@ static void ends_of_resting_pairs_are_noticed(struct rig *rig)
 		if (i < 2) {
 			setsockopt(ends.client[i], SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
 			close(ends.client[i]);
-			assert_is_reset(ends.client[!i]);
+			rig_expect_reset(ends.client[!i]);
 			close(ends.client[!i]);
 			assert_int_equal(rig_wait_end(rig, ends.id).outcome, OUTCOME_RESET_BY_PARTY);
 			continue;
@@ -337,15 +305,11 @@ static void ends_of_resting_pairs_are_noticed(struct rig *rig)
 
 static void ends_of_resting_pairs_are_announced(void **state)
 {
-	struct relay_faults none = { 0 };
 	struct relay_totals totals;
 	struct rig rig;
 
 	(void)state;
-	relay_set_faults(&none);
-	open_rig(&rig, PLANE_MASK_ALL, 16, 0, 0);
-	if (!has_sockmap(&rig))
-		skip();
+	open_faulty(&rig, (struct relay_faults){ 0 }, 16);
 	ends_of_resting_pairs_are_noticed(&rig);
 	relay_totals(rig.relay, &totals);
 	assert_in_range(totals.found_by_sweep, 0, 3); /* of twelve: it may come between record and handler */
@@ -355,15 +319,11 @@ static void ends_of_resting_pairs_are_announced(void **state)
 
 static void lost_ends_of_resting_pairs_are_found(void **state)
 {
-	struct relay_faults faults = { .kernel = { .lose_record_every = 1 } };
 	struct relay_totals totals;
 	struct rig rig;
 
 	(void)state;
-	relay_set_faults(&faults);
-	open_rig(&rig, PLANE_MASK_ALL, 16, 0, 0);
-	if (!has_sockmap(&rig))
-		skip();
+	open_faulty(&rig, (struct relay_faults){ .kernel = { .lose_record_every = 1 } }, 16);
 	ends_of_resting_pairs_are_noticed(&rig);
 	relay_totals(rig.relay, &totals);
 	assert_true(totals.found_by_sweep >= 6);
@@ -373,17 +333,13 @@ static void lost_ends_of_resting_pairs_are_found(void **state)
 
 static void the_books_catch_a_lost_packet(void **state)
 {
-	struct relay_faults faults = { .kernel = { .lose_packet_every = 10 } };
 	struct rig rig;
 	struct rig_ends ends;
 	struct relay_totals totals;
 	char bytes[100] = { 0 };
 
 	(void)state;
-	relay_set_faults(&faults);
-	open_rig(&rig, PLANE_MASK_ALL, 16, 0, 0);
-	if (!has_sockmap(&rig))
-		skip();
+	open_faulty(&rig, (struct relay_faults){ .kernel = { .lose_packet_every = 10 } }, 16);
 	rig_join(&rig, 0, &ends);
 	rig_wait_pair(&rig, ends.id, rig_is_open);
 	for (unsigned i = 0; i < 15; i++) {
@@ -393,25 +349,20 @@ static void the_books_catch_a_lost_packet(void **state)
 	}
 	shutdown(ends.client[0], SHUT_WR);
 	assert_int_equal(rig_wait_end(&rig, ends.id).outcome, OUTCOME_BOOKS_WRONG);
-	assert_is_reset(ends.client[1]);
+	rig_expect_reset(ends.client[1]);
 	relay_totals(rig.relay, &totals);
 	assert_int_equal(totals.books_wrong, 1);
-	close(ends.client[0]);
-	close(ends.client[1]);
+	rig_close_ends(&ends);
 	rig_close(&rig);
 }
 
 static void late_records_harm_no_later_pair(void **state)
 {
-	struct relay_faults faults = { .late_record_every = 1 };
 	struct rig rig;
 	struct relay_totals totals;
 
 	(void)state;
-	relay_set_faults(&faults);
-	open_rig(&rig, PLANE_MASK_ALL, 2, 0, 0);
-	if (!has_sockmap(&rig))
-		skip();
+	open_faulty(&rig, (struct relay_faults){ .late_record_every = 1 }, 2);
 	for (unsigned i = 0; i < 400; i++) {
 		struct rig_ends ends;
 		struct rig_stream stream;

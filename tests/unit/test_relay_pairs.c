@@ -5,23 +5,13 @@
 
 static unsigned planes; /* of the present group */
 
-static void skip_without_plane(struct rig *rig)
-{
-	const struct probe_report *probe = relay_probed(rig->relay);
-
-	if ((planes & PLANE_MASK_SOCKMAP) && !probe->planes[PLANE_SOCKMAP]) {
-		print_message("no sockmap here\n");
-		rig_close(rig);
-		skip();
-	}
-}
-
 static void open_rig(struct rig *rig, int family)
 {
 	struct relay_settings settings = rig_settings(planes);
 
 	rig_open_with(rig, &settings, family);
-	skip_without_plane(rig);
+	if (planes & PLANE_MASK_SOCKMAP)
+		rig_need_sockmap(rig);
 }
 
 static void assert_plane(const struct pair_report *report)

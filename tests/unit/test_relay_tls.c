@@ -77,20 +77,6 @@ static void expect_text(int fd, const char *text)
 	assert_memory_equal(bytes, text, strlen(text));
 }
 
-static void expect_reset(int fd)
-{
-	struct pollfd poll_fd = { .fd = fd, .events = POLLIN };
-	char bytes[4096];
-	ssize_t size;
-
-	do {
-		assert_int_equal(poll(&poll_fd, 1, RIG_DEADLINE_MS), 1);
-		size = recv(fd, bytes, sizeof bytes, 0);
-	} while (size > 0);
-	assert_int_equal(size, -1);
-	assert_int_equal(errno, ECONNRESET);
-}
-
 static void expect_outcome(struct party *party, enum outcome outcome)
 {
 	struct pair_report report = rig_wait_end(&party->rig, party->id);
@@ -103,7 +89,7 @@ static void expect_end(struct party *party, enum outcome outcome)
 {
 	expect_outcome(party, outcome);
 	if (outcome != OUTCOME_HAPPY)
-		expect_reset(party->plain);
+		rig_expect_reset(party->plain);
 }
 
 static void bytes_behind_the_hello_are_delivered_first(void **state)
@@ -173,7 +159,7 @@ static void bytes_behind_close_notify_are_an_error(void **state)
 	assert_true(rig_send_all(party.client, "\x17\x03\x03\x00\x01x", 6));
 	/* The stream to the plain party had ended before; the client is reset. */
 	assert_int_equal(rig_wait_end(&party.rig, party.id).outcome, OUTCOME_TLS_BROKEN);
-	expect_reset(party.client);
+	rig_expect_reset(party.client);
 	close_party(&party);
 }
 
@@ -407,10 +393,9 @@ static void handed_off_parties_must_speak_tls(void **state)
 				assert_true(rig_send_all(ends.client[0], wrong[i], strlen(wrong[i])));
 			}
 			assert_int_equal(rig_wait_end(&rig, ends.id).outcome, OUTCOME_NOT_ENCRYPTED);
-			expect_reset(ends.client[0]);
-			expect_reset(ends.client[1]);
-			close(ends.client[0]);
-			close(ends.client[1]);
+			rig_expect_reset(ends.client[0]);
+			rig_expect_reset(ends.client[1]);
+			rig_close_ends(&ends);
 			rig_close(&rig);
 		}
 }
@@ -423,10 +408,7 @@ static void a_gate_waits_for_the_first_bytes_of_a_handed_off_party(void **state)
 
 	(void)state;
 	join_handed_off(&rig, PLANE_MASK_ALL, &ends);
-	if (!relay_probed(rig.relay)->planes[PLANE_SOCKMAP]) {
-		rig_close(&rig);
-		skip();
-	}
+	rig_need_sockmap(&rig);
 	report = rig_wait_pair(&rig, ends.id, is_in_map);
 	assert_int_equal(report.directions[0].gate, GATE_STATE_CLOSED);
 	assert_true(rig_send_all(ends.client[0], "\x16", 1));
@@ -440,8 +422,7 @@ static void a_gate_waits_for_the_first_bytes_of_a_handed_off_party(void **state)
 	expect_text(ends.client[1], "whatever");
 	assert_int_equal(relay_find_pair(rig.relay, ends.id, &report), 0);
 	assert_int_equal(report.directions[0].redirected_bytes, 8);
-	for (unsigned i = 0; i < 2; i++)
-		close(ends.client[i]);
+	rig_close_ends(&ends);
 	assert_int_equal(rig_wait_end(&rig, ends.id).outcome, OUTCOME_HAPPY);
 	rig_close(&rig);
 }
@@ -462,8 +443,7 @@ static void a_handed_off_party_may_begin_with_an_alert_or_say_nothing(void **sta
 			shutdown(ends.client[0], SHUT_WR);
 			shutdown(ends.client[1], SHUT_WR);
 			assert_int_equal(rig_wait_end(&rig, ends.id).outcome, OUTCOME_HAPPY);
-			close(ends.client[0]);
-			close(ends.client[1]);
+			rig_close_ends(&ends);
 			rig_close(&rig);
 		}
 }
