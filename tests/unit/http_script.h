@@ -210,4 +210,26 @@ static inline void end_script(struct script *script)
 	close(script->listener);
 }
 
+/* Starts the peer, and a client of it. */
+static inline void ask_script(struct asking *asking, struct script *script, const char *path)
+{
+	start_script(script);
+	ask(asking, "http", script->port, path, 0, NULL, NULL, 0);
+}
+
+/* Ends the client, and then the peer: what that has noted may be read. */
+static inline void end_asking(struct asking *asking, struct script *script, struct outcome *outcome)
+{
+	stop_asking(asking);
+	end_script(script);
+	clear_outcome(outcome);
+}
+
 #define OK_ANSWER "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+/* For a peer that answers so. */
+static inline void post_ok(struct asking *asking, const char *body, struct outcome *outcome)
+{
+	post(asking, body, outcome);
+	assert_string_equal(outcome->body, "ok");
+}

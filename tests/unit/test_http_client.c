@@ -141,18 +141,14 @@ static void send_the_expected_request(void **state)
 	char expected[300];
 
 	(void)state;
-	start_script(&script);
-	ask(&asking, "http", script.port, "/jsonrpc?a=b", 0, NULL, NULL, 0);
-	post(&asking, "{}", &outcome);
-	assert_string_equal(outcome.body, "ok");
-	end_script(&script);
+	ask_script(&asking, &script, "/jsonrpc?a=b");
+	post_ok(&asking, "{}", &outcome);
+	end_asking(&asking, &script, &outcome);
 	snprintf(expected, sizeof(expected),
 		 "POST /jsonrpc?a=b HTTP/1.1\r\nHost: localhost:%u\r\nContent-Length: 2\r\nAccept: application/json\r\n"
 		 "Content-Type: application/json\r\n\r\n{}",
 		 script.port);
 	assert_string_equal(script.request, expected);
-	stop_asking(&asking);
-	clear_outcome(&outcome);
 }
 
 static void read_every_form_of_answer(void **state)
@@ -180,17 +176,14 @@ static void read_every_form_of_answer(void **state)
 		struct outcome outcome = { 0 };
 		struct asking asking;
 
-		start_script(&script);
-		ask(&asking, "http", script.port, "/", 0, NULL, NULL, 0);
+		ask_script(&asking, &script, "/");
 		post(&asking, "{}", &outcome);
 		if (forms[i].body)
 			assert_string_equal(outcome.body, forms[i].body);
 		else if (!outcome.error || !strstr(outcome.error, forms[i].error))
 			fail_msg("%s: %s", forms[i].text, outcome.error);
 		assert_false(outcome.closed_early);
-		end_script(&script);
-		stop_asking(&asking);
-		clear_outcome(&outcome);
+		end_asking(&asking, &script, &outcome);
 	}
 }
 

@@ -11,24 +11,18 @@ static void use_no_kept_connection_that_has_closed(void **state)
 	struct asking asking;
 
 	(void)state;
-	start_script(&script);
-	ask(&asking, "http", script.port, "/", 0, NULL, NULL, 0);
-	post(&asking, "1", &outcome);
-	assert_string_equal(outcome.body, "ok");
+	ask_script(&asking, &script, "/");
+	post_ok(&asking, "1", &outcome);
 	await_closed(&script, 1);
-	post(&asking, "2", &outcome);
-	assert_string_equal(outcome.body, "ok");
+	post_ok(&asking, "2", &outcome);
 	http_client_free(asking.client);
 	ask(&asking, "http", script.port, "/", 0, NULL, NULL, 0);
 	post(&asking, "3", &outcome); /* a new connection: not repeated */
 	assert_true(outcome.closed_early);
 	assert_non_null(strstr(outcome.error, "localhost:"));
-	post(&asking, "4", &outcome);
-	assert_string_equal(outcome.body, "ok");
-	end_script(&script);
+	post_ok(&asking, "4", &outcome);
+	end_asking(&asking, &script, &outcome);
 	assert_int_equal(script.connections, 4);
-	stop_asking(&asking);
-	clear_outcome(&outcome);
 }
 
 static void send_nothing_twice_that_a_peer_has_taken(void **state)
@@ -38,22 +32,17 @@ static void send_nothing_twice_that_a_peer_has_taken(void **state)
 	struct asking asking;
 
 	(void)state;
-	start_script(&script);
-	ask(&asking, "http", script.port, "/", 0, NULL, NULL, 0);
-	post(&asking, "1", &outcome);
-	assert_string_equal(outcome.body, "ok");
+	ask_script(&asking, &script, "/");
+	post_ok(&asking, "1", &outcome);
 	post(&asking, "pay", &outcome);
 	assert_non_null(outcome.error);
 	assert_non_null(strstr(outcome.error, "connection closed when it had the request"));
 	assert_false(outcome.closed_early);
 	assert_int_equal(script.requests, 2);
-	post(&asking, "3", &outcome);
-	assert_string_equal(outcome.body, "ok");
+	post_ok(&asking, "3", &outcome);
 	assert_string_equal(script.request + strlen(script.request) - 1, "3");
-	end_script(&script);
+	end_asking(&asking, &script, &outcome);
 	assert_int_equal(script.requests, 3);
-	stop_asking(&asking);
-	clear_outcome(&outcome);
 }
 
 static void use_one_connection_for_many_requests(void **state)
@@ -63,14 +52,11 @@ static void use_one_connection_for_many_requests(void **state)
 	struct asking asking;
 
 	(void)state;
-	start_script(&script);
-	ask(&asking, "http", script.port, "/", 0, NULL, NULL, 0);
+	ask_script(&asking, &script, "/");
 	for (int i = 0; i < 3; i++)
-		post(&asking, "x", &outcome);
-	end_script(&script);
+		post_ok(&asking, "x", &outcome);
+	end_asking(&asking, &script, &outcome);
 	assert_int_equal(script.connections, 1);
-	stop_asking(&asking);
-	clear_outcome(&outcome);
 }
 
 static void go_through_a_proxy(void **state)
@@ -89,8 +75,7 @@ static void go_through_a_proxy(void **state)
 	post(&asking, "through", &outcome);
 	assert_null(outcome.error);
 	assert_string_equal(outcome.body, "through");
-	stop_asking(&asking);
-	end_script(&tunnel);
+	end_asking(&asking, &tunnel, &outcome);
 	snprintf(expected, sizeof(expected),
 		 "CONNECT localhost:%u HTTP/1.1\r\nHost: localhost:%u\r\nProxy-Authorization: Basic dXNlcjpwYXNz\r\n\r\n",
 		 http_server_port(served.server), http_server_port(served.server));
@@ -101,20 +86,16 @@ static void go_through_a_proxy(void **state)
 	ask(&asking, "https", http_server_port(served.server), "/", refusal.port, &client_tls, NULL, 0);
 	post(&asking, "through", &outcome);
 	assert_non_null(strstr(outcome.error, "proxy: refused to connect (status 403)"));
-	stop_asking(&asking);
-	end_script(&refusal);
+	end_asking(&asking, &refusal, &outcome);
 
 	struct script plain = { .steps = { OK_ANSWER } };
 	start_script(&plain);
 	ask(&asking, "http", 81, "/x", plain.port, NULL, NULL, 0);
-	post(&asking, "{}", &outcome);
-	assert_string_equal(outcome.body, "ok");
-	stop_asking(&asking);
-	end_script(&plain);
+	post_ok(&asking, "{}", &outcome);
+	end_asking(&asking, &plain, &outcome);
 	assert_int_equal(strncmp(plain.request, "POST http://localhost:81/x HTTP/1.1\r\nHost: localhost:81\r\n", 57), 0);
 	assert_non_null(strstr(plain.request, "Proxy-Authorization: Basic dXNlcjpwYXNz\r\n"));
 	stop_serving(&served);
-	clear_outcome(&outcome);
 }
 
 int main(void)

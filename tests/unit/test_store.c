@@ -202,23 +202,37 @@ static int note_entry(const struct store_entry *entry, void *context)
 	return 0;
 }
 
+static struct file_store *open_store(const char *path, struct seen *seen)
+{
+	struct file_store *store;
+
+	*seen = (struct seen){ 0 };
+	assert_int_equal(file_store_open(path, note_entry, seen, &store), 0);
+	return store;
+}
+
+static void expect_kept(const char *path, size_t count, const char *last)
+{
+	struct seen seen;
+
+	file_store_close(open_store(path, &seen));
+	assert_int_equal(seen.count, count);
+	assert_string_equal(seen.last, last);
+}
+
 static void a_new_file_keeps_what_is_appended(void **state)
 {
 	char *path = temporary_path();
-	struct file_store *store, *second;
-	struct seen seen = { 0 };
+	struct seen seen;
+	struct file_store *store = open_store(path, &seen), *second;
 
 	(void)state;
-	assert_int_equal(file_store_open(path, note_entry, &seen, &store), 0);
 	assert_int_equal(seen.count, 0);
 	assert_int_equal(file_store_open(path, note_entry, &seen, &second), -EBUSY);
 	assert_int_equal(file_store_append(store, 1, "one", 3), 0);
 	assert_int_equal(file_store_append(store, 1, "two", 3), 0);
 	file_store_close(store);
-	assert_int_equal(file_store_open(path, note_entry, &seen, &store), 0);
-	assert_int_equal(seen.count, 2);
-	assert_string_equal(seen.last, "two");
-	file_store_close(store);
+	expect_kept(path, 2, "two");
 	remove_path(path);
 }
 
@@ -228,22 +242,19 @@ static void a_torn_tail_is_cut_off_before_the_next_entry(void **state)
 	_free_ char *bytes = vector_read("service-directory.records", &size);
 	char *path = temporary_path();
 	struct file_store *store;
-	struct seen seen = { 0 };
+	struct seen seen;
 
 	(void)state;
-	assert_int_equal(file_store_open(path, note_entry, &seen, &store), 0);
-	file_store_close(store);
+	file_store_close(open_store(path, &seen)); /* makes the folders */
 	log_configure(LOG_LEVEL_ERROR, LOG_FORMAT_TEXT, "test"); /* dozens of the same warning */
 	for (size_t torn = 1; torn < 2000; torn += 37) {
-		memset(&seen, 0, sizeof(seen));
 		write_file(path, bytes, size - torn);
-		assert_int_equal(file_store_open(path, note_entry, &seen, &store), 0);
+		store = open_store(path, &seen);
 		assert_true(seen.count == 27 || (torn > 1800 && seen.count == 26));
 		assert_int_equal(file_size(path), size - torn); /* opening changes nothing */
 		assert_int_equal(file_store_append(store, 1, "next", 4), 0);
 		file_store_close(store);
-		memset(&seen, 0, sizeof(seen));
-		assert_int_equal(file_store_open(path, note_entry, &seen, &store), 0);
+		store = open_store(path, &seen);
 		assert_true(seen.count == 28 || (torn > 1800 && seen.count == 27));
 		assert_string_equal(seen.last, "next");
 		file_store_close(store);
@@ -256,13 +267,13 @@ static void a_failed_append_leaves_no_trace(void **state)
 	char *path = temporary_path(), large[1000];
 	struct rlimit old, tight;
 	struct file_store *store;
-	struct seen seen = { 0 };
+	struct seen seen;
 	size_t size;
 
 	(void)state;
 	memset(large, 'x', sizeof(large));
 	log_configure(LOG_LEVEL_FATAL, LOG_FORMAT_TEXT, "test");
-	assert_int_equal(file_store_open(path, note_entry, &seen, &store), 0);
+	store = open_store(path, &seen);
 	assert_int_equal(file_store_append(store, 1, "one", 3), 0);
 	size = file_size(path);
 	/* A file size limit in the middle of the entry stands for a full disk. */
@@ -275,29 +286,24 @@ static void a_failed_append_leaves_no_trace(void **state)
 	assert_int_equal(file_size(path), size);
 	assert_int_equal(file_store_append(store, 1, "two", 3), 0);
 	file_store_close(store);
-	assert_int_equal(file_store_open(path, note_entry, &seen, &store), 0);
-	assert_int_equal(seen.count, 2);
-	assert_string_equal(seen.last, "two");
-	file_store_close(store);
+	expect_kept(path, 2, "two");
 	remove_path(path);
 }
 
 static void a_damaged_file_is_left_alone(void **state)
 {
-	size_t size, after;
+	size_t size;
 	_free_ char *bytes = vector_read("service-directory.records", &size);
 	char *path = temporary_path();
 	struct file_store *store;
-	struct seen seen = { 0 };
+	struct seen seen;
 
 	(void)state;
-	assert_int_equal(file_store_open(path, note_entry, &seen, &store), 0);
-	file_store_close(store);
+	file_store_close(open_store(path, &seen));
 	bytes[512] = 0x55;
 	write_file(path, bytes, size);
 	assert_int_equal(file_store_open(path, note_entry, &seen, &store), -EBADMSG);
-	after = file_size(path);
-	assert_int_equal(after, size);
+	assert_int_equal(file_size(path), size);
 	remove_path(path);
 }
 
