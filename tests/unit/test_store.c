@@ -11,23 +11,24 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static char *temporary_path(void)
+static int make_path(void **state)
 {
 	static int count;
-	char *path;
 
-	assert_true(asprintf(&path, "/tmp/test-store-%d-%d/a/b.records", (int)getpid(), count++) > 0);
-	return path;
+	return asprintf((char **)state, "/tmp/test-store-%d-%d/a/b.records", (int)getpid(), count++) > 0 ? 0 : -1;
 }
 
-static void remove_path(char *path)
+static int remove_path(void **state)
 {
+	char *path = *state;
+
 	unlink(path);
 	for (int i = 0; i < 2; i++) {
 		*strrchr(path, '/') = 0;
 		rmdir(path);
 	}
 	free(path);
+	return 0;
 }
 
 static void write_file(const char *path, const void *bytes, size_t size)
@@ -188,92 +189,82 @@ static void entries_may_interleave(void **state)
 	free(encoded[1]);
 }
 
-struct seen {
+static struct {
 	size_t count;
 	char last[64];
-};
+} seen; /* since the file was opened */
 
 static int note_entry(const struct store_entry *entry, void *context)
 {
-	struct seen *seen = context;
-
-	seen->count++;
-	snprintf(seen->last, sizeof(seen->last), "%s", (char *)entry->data);
+	assert_ptr_equal(context, &seen);
+	seen.count++;
+	snprintf(seen.last, sizeof(seen.last), "%s", (char *)entry->data);
 	return 0;
 }
 
-static struct file_store *open_store(const char *path, struct seen *seen)
+static struct file_store *open_store(const char *path)
 {
 	struct file_store *store;
 
-	*seen = (struct seen){ 0 };
-	assert_int_equal(file_store_open(path, note_entry, seen, &store), 0);
+	memset(&seen, 0, sizeof(seen));
+	assert_int_equal(file_store_open(path, note_entry, &seen, &store), 0);
 	return store;
 }
 
 static void expect_kept(const char *path, size_t count, const char *last)
 {
-	struct seen seen;
-
-	file_store_close(open_store(path, &seen));
+	file_store_close(open_store(path));
 	assert_int_equal(seen.count, count);
 	assert_string_equal(seen.last, last);
 }
 
 static void a_new_file_keeps_what_is_appended(void **state)
 {
-	char *path = temporary_path();
-	struct seen seen;
-	struct file_store *store = open_store(path, &seen), *second;
+	const char *path = *state;
+	struct file_store *store = open_store(path), *second;
 
-	(void)state;
 	assert_int_equal(seen.count, 0);
 	assert_int_equal(file_store_open(path, note_entry, &seen, &second), -EBUSY);
 	assert_int_equal(file_store_append(store, 1, "one", 3), 0);
 	assert_int_equal(file_store_append(store, 1, "two", 3), 0);
 	file_store_close(store);
 	expect_kept(path, 2, "two");
-	remove_path(path);
 }
 
 static void a_torn_tail_is_cut_off_before_the_next_entry(void **state)
 {
 	size_t size;
 	_free_ char *bytes = vector_read("service-directory.records", &size);
-	char *path = temporary_path();
+	const char *path = *state;
 	struct file_store *store;
-	struct seen seen;
 
-	(void)state;
-	file_store_close(open_store(path, &seen)); /* makes the folders */
+	file_store_close(open_store(path)); /* makes the folders */
 	log_configure(LOG_LEVEL_ERROR, LOG_FORMAT_TEXT, "test"); /* dozens of the same warning */
 	for (size_t torn = 1; torn < 2000; torn += 37) {
 		write_file(path, bytes, size - torn);
-		store = open_store(path, &seen);
+		store = open_store(path);
 		assert_true(seen.count == 27 || (torn > 1800 && seen.count == 26));
 		assert_int_equal(file_size(path), size - torn); /* opening changes nothing */
 		assert_int_equal(file_store_append(store, 1, "next", 4), 0);
 		file_store_close(store);
-		store = open_store(path, &seen);
+		store = open_store(path);
 		assert_true(seen.count == 28 || (torn > 1800 && seen.count == 27));
 		assert_string_equal(seen.last, "next");
 		file_store_close(store);
 	}
-	remove_path(path);
 }
 
 static void a_failed_append_leaves_no_trace(void **state)
 {
-	char *path = temporary_path(), large[1000];
+	const char *path = *state;
 	struct rlimit old, tight;
 	struct file_store *store;
-	struct seen seen;
+	char large[1000];
 	size_t size;
 
-	(void)state;
 	memset(large, 'x', sizeof(large));
 	log_configure(LOG_LEVEL_FATAL, LOG_FORMAT_TEXT, "test");
-	store = open_store(path, &seen);
+	store = open_store(path);
 	assert_int_equal(file_store_append(store, 1, "one", 3), 0);
 	size = file_size(path);
 	/* A file size limit in the middle of the entry stands for a full disk. */
@@ -287,25 +278,23 @@ static void a_failed_append_leaves_no_trace(void **state)
 	assert_int_equal(file_store_append(store, 1, "two", 3), 0);
 	file_store_close(store);
 	expect_kept(path, 2, "two");
-	remove_path(path);
 }
 
 static void a_damaged_file_is_left_alone(void **state)
 {
 	size_t size;
 	_free_ char *bytes = vector_read("service-directory.records", &size);
-	char *path = temporary_path();
+	const char *path = *state;
 	struct file_store *store;
-	struct seen seen;
 
-	(void)state;
-	file_store_close(open_store(path, &seen));
+	file_store_close(open_store(path));
 	bytes[512] = 0x55;
 	write_file(path, bytes, size);
 	assert_int_equal(file_store_open(path, note_entry, &seen, &store), -EBADMSG);
 	assert_int_equal(file_size(path), size);
-	remove_path(path);
 }
+
+#define FILE_TEST(name) cmocka_unit_test_setup_teardown(name, make_path, remove_path)
 
 int main(void)
 {
@@ -316,10 +305,10 @@ int main(void)
 		cmocka_unit_test(unwritten_blocks_are_a_torn_tail),
 		cmocka_unit_test(damage_in_the_middle_is_an_error),
 		cmocka_unit_test(entries_may_interleave),
-		cmocka_unit_test(a_new_file_keeps_what_is_appended),
-		cmocka_unit_test(a_torn_tail_is_cut_off_before_the_next_entry),
-		cmocka_unit_test(a_failed_append_leaves_no_trace),
-		cmocka_unit_test(a_damaged_file_is_left_alone),
+		FILE_TEST(a_new_file_keeps_what_is_appended),
+		FILE_TEST(a_torn_tail_is_cut_off_before_the_next_entry),
+		FILE_TEST(a_failed_append_leaves_no_trace),
+		FILE_TEST(a_damaged_file_is_left_alone),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
