@@ -43,8 +43,8 @@ static void encode_headers(const char *const texts[][2], size_t count)
 					   strlen(texts[i][1]), NGHTTP2_NV_FLAG_NONE };
 	if (nghttp2_hd_deflate_new(&deflater, 0))
 		abort();
-	ssize_t size = nghttp2_hd_deflate_hd(deflater, header_blocks[header_block_count].bytes, sizeof(header_blocks->bytes),
-					     headers, count);
+	ssize_t size = nghttp2_hd_deflate_hd(deflater, header_blocks[header_block_count].bytes,
+					     sizeof(header_blocks->bytes), headers, count);
 
 	if (size < 0)
 		abort();
