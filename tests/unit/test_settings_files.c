@@ -103,6 +103,31 @@ static void what_cannot_be_read_is_an_error(void **state)
 	assert_fails("none.yml", "error none.yml:1: a key must be text, this one is nothing");
 }
 
+static void folders_and_fifos_do_not_pass_in_silence(void **state)
+{
+	uid_t user = geteuid();
+
+	(void)state;
+	put_file("d/x.yaml", "x: not read\n");
+	assert_loads("d", "{}");
+	assert_reported("warning d:0: the folder holds no .yml and no .json files\n");
+	put_file("d/x.yml", "x: 1\n");
+	assert_int_equal(symlink("nowhere", in_folder("d/link.yml")), 0);
+	assert_loads("d", "{\"x\":1}");
+	assert_reported("warning d/link.yml:0: left out, it cannot be opened: No such file or directory\n");
+	assert_int_equal(mkfifo(in_folder("fifo.yml"), 0600), 0);
+	assert_fails("fifo.yml", "error fifo.yml:0: cannot be read: it is no regular file\n");
+	put_file("includes.yml", "$include: fifo.yml\n");
+	assert_fails("includes.yml", "error includes.yml:1: cannot include ");
+
+	assert_int_equal(chmod(folder, 0711), 0);
+	assert_int_equal(chmod(in_folder("d"), 0311), 0);
+	assert_int_equal(user ? 0 : seteuid(65534), 0); /* root may read everything */
+	assert_fails("d", "error d:0: the folder cannot be read: Permission denied\n");
+	assert_int_equal(seteuid(user), 0);
+	assert_int_equal(chmod(in_folder("d"), 0700), 0);
+}
+
 static void every_fault_is_told(void **state)
 {
 	(void)state;
@@ -288,6 +313,7 @@ int main(void)
 		TEST(a_search_path_has_several_parts),
 		TEST(relative_parts_are_made_absolute),
 		TEST(what_cannot_be_read_is_an_error),
+		TEST(folders_and_fifos_do_not_pass_in_silence),
 		TEST(every_fault_is_told),
 		TEST(yaml_scalars_are_those_of_yaml_1_1),
 		TEST(keys_mean_their_text),

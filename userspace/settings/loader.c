@@ -90,15 +90,18 @@ bool path_is_settings_file(const char *path)
 /* The whole file, in the arena. */
 static int read_file(struct reading *reading, const char *path, char **text, size_t *length)
 {
-	_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+	/* Opening a FIFO would wait for a writer. */
+	_close_ int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	struct stat status;
 	size_t filled = 0;
 	char *bytes;
 
 	if (fd < 0 || fstat(fd, &status))
 		return -errno;
+	if (S_ISDIR(status.st_mode))
+		return -EISDIR;
 	if (!S_ISREG(status.st_mode))
-		return -EINVAL;
+		return -ENOTSUP;
 	if (status.st_size > MOST_FILE_BYTES)
 		return -EFBIG;
 	bytes = arena_alloc(&reading->tree->arena, (size_t)status.st_size + 1);
@@ -141,6 +144,11 @@ struct setting *text_process(struct reading *reading, const char *file, const ch
 	return root;
 }
 
+static const char *read_problem(int error)
+{
+	return error == -ENOTSUP ? "it is no regular file" : strerror(-error);
+}
+
 struct setting *file_process(struct reading *reading, const char *file, const char *path, const struct setting *site)
 {
 	size_t length = 0;
@@ -150,9 +158,9 @@ struct setting *file_process(struct reading *reading, const char *file, const ch
 	if (error) {
 		if (site)
 			reading_error(reading, site->file, site->line, "cannot include %s: %s", file,
-				      strerror(-error));
+				      read_problem(error));
 		else
-			reading_error(reading, file, 0, "cannot be read: %s", strerror(-error));
+			reading_error(reading, file, 0, "cannot be read: %s", read_problem(error));
 		return NULL;
 	}
 	return text_process(reading, file, path, text, length);
@@ -199,16 +207,24 @@ static void load_directory(struct reading *reading, const char *file, const char
 	struct dirent **entries;
 	int count = scandir(path, &entries, is_settings_entry, by_bytes);
 
+	if (count < 0) {
+		reading_error(reading, file, 0, "the folder cannot be read: %s", strerror(errno));
+		return;
+	}
+	if (!count) /* often the other spelling, .yaml */
+		reading_warning(reading, file, 0, "the folder holds no .yml and no .json files");
 	for (int i = 0; i < count; i++) {
 		const char *inner = path_join(arena, path, entries[i]->d_name);
+		const char *name = path_join(arena, file, entries[i]->d_name);
 		struct stat status;
 
-		if (!stat(inner, &status) && S_ISREG(status.st_mode))
-			load_file(reading, path_join(arena, file, entries[i]->d_name), inner);
+		if (stat(inner, &status)) /* editors leave links that lead nowhere as locks */
+			reading_warning(reading, name, 0, "left out, it cannot be opened: %s", strerror(errno));
+		else if (S_ISREG(status.st_mode))
+			load_file(reading, name, inner);
 		free(entries[i]);
 	}
-	if (count >= 0)
-		free(entries);
+	free(entries);
 }
 
 static void load_part(struct reading *reading, const char *file)
