@@ -8,6 +8,7 @@
 #include "base/program.h"
 
 #include <argp.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -119,6 +120,7 @@ int main(int argc, char **argv)
 	const char *socket = getenv("P2PCTL_SOCKET");
 	struct words words = {.options.socket = socket && *socket ? socket : DEFAULT_SOCKET};
 
+	program_hold_standard_descriptors();
 	argp_program_version = "p2pctl " PROGRAM_VERSION;
 	argp_err_exit_status = 2;
 	argp_parse(&arguments, argc, argv, 0, NULL, &words);
@@ -133,5 +135,10 @@ int main(int argc, char **argv)
 		fprintf(stderr, "p2pctl: it is `p2pctl %s%s`\n", command->name, command->arguments);
 		return 2;
 	}
-	return command->run(&words.options, words.words + 1);
+	int status = command->run(&words.options, words.words + 1);
+	if (fflush(stdout) || ferror(stdout)) {
+		fprintf(stderr, "p2pctl: cannot write its output: %s\n", strerror(errno));
+		return 1;
+	}
+	return status;
 }

@@ -11,8 +11,11 @@
 
 #include <argp.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { FLAG_LEVEL = 256, FLAG_FORMAT, FLAG_PROFILE }; /* no short form */
 enum { EXIT_FINE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_NO_TOPIC = 3 };
@@ -328,11 +331,21 @@ static const char *flag_problem(const char *word)
 	return "unusable flag";
 }
 
+void program_hold_standard_descriptors(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+		/* The lowest free number is this one. */
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == STDOUT_FILENO ? O_RDONLY : O_RDWR) < 0)
+			abort();
+	}
+}
+
 int program_main(const struct program *program, int argc, char **argv)
 {
 	const struct argp parser = { .options = options, .parser = parse_flag };
 	struct global_flags flags = { .level = LOG_LEVEL_INFO, .format = LOG_FORMAT_TEXT, .first = argc };
 
+	program_hold_standard_descriptors();
 	/* argp's own help knows nothing of commands, and would exit in the caller's place. */
 	if (argp_parse(&parser, argc, argv, ARGP_NO_HELP | ARGP_NO_EXIT | ARGP_IN_ORDER | ARGP_NO_ERRS, NULL,
 		       &flags)) {

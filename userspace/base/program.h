@@ -39,4 +39,9 @@ struct program {
  * ("No help topic for '…'"). */
 int program_main(const struct program *program, int argc, char **argv);
 
+/* Opens what is closed of descriptors 0 to 2, or the first file or socket opened
+ * would get the log. Writing to a standard output that was closed still fails.
+ * First thing in main(). */
+void program_hold_standard_descriptors(void);
+
 #define PROGRAM_VERSION "development"

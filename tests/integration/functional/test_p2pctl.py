@@ -132,6 +132,15 @@ def test_without_a_proxy(tmp_path):
     assert p2pctl("-s", str(tmp_path / "nobody"), "probe").startswith("Probed now, with the privileges of this command:\n")
 
 
+@pytest.mark.parametrize("where", [">/dev/full", ">&-"])
+def test_an_output_that_cannot_be_written_is_a_failure(tmp_path, where):
+    with proxy_that_says(tmp_path / "s", {"pairs": [pair_of("a", "b")]}) as path:
+        for flags in ("", "--json"):
+            done = subprocess.run(["sh", "-c", f"exec {BIN}/p2pctl -s {path} {flags} pairs {where}"], timeout=30,
+                                  stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
+            assert done.returncode == 1 and done.stderr.startswith("p2pctl: cannot write its output: "), done
+
+
 @pytest.mark.parametrize("arguments, words", [
     (["pair"], "it is `p2pctl pair ID`"), (["pair", "x"], "not the number of a pair"), (["pair", "-1"], ""),
     (["status", "5"], "it is `p2pctl status`"), (["dance"], "there is no command 'dance'"), ([], "say what you want to see")])

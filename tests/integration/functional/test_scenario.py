@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The main scenario: a ping from hd-1 to hd-2 that only the relay can carry."""
 import json
+import os
 import subprocess
 
 import pytest
 
-from stack import ALL, BIN, TOP, wait_until
+from stack import ALL, BIN, TOP, is_listening, wait_until
 
 VECTOR = json.loads((TOP / "tests" / "vectors" / "ping-answer.json").read_text())
 VECTOR["result"]["version"] = "development"  # the recording was made with a marked build
@@ -117,11 +118,23 @@ def test_check_says_that_the_dev_settings_are_fine(stack):
 
 def test_second_daemon_on_a_taken_port_fails_with_its_name(stack):
     stack.start("sd")
-    from stack import is_listening
     wait_until(lambda: is_listening(3322), 20, "sd listening")
-    import os
     environment = dict(os.environ, SD_SETTINGS=str(stack.settings / "roles" / "sd-1"))
     done = subprocess.run([str(BIN / "sd"), "run"], env=environment, timeout=20, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, text=True)
     assert done.returncode == 1
     assert "3322" in done.stdout or "records" in done.stdout
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_descriptors_do_not_turn_into_the_data_file(stack, closed):
+    """The log would go into it otherwise."""
+    process = subprocess.Popen(["sh", "-c", f"exec {BIN}/sd run {closed}"],
+                               env=dict(os.environ, SD_SETTINGS=str(stack.settings / "roles" / "sd-1")))
+    try:
+        wait_until(lambda: is_listening(3322), 20, "sd listening")
+        assert os.readlink(f"/proc/{process.pid}/fd/2") == "/dev/null"
+    finally:
+        process.terminate()
+        assert process.wait(20) == 0
+    assert (stack.settings / "data" / "sd-1.records").read_bytes() == b""
