@@ -8,6 +8,7 @@
 #include "jsonrpc/control.h"
 
 #include "base/log.h"
+#include "base/log_limiter.h"
 #include "jsonrpc/call.h"
 
 #include <errno.h>
@@ -42,6 +43,7 @@ struct control_server {
 	struct evconnlistener *listener;
 	LIST_HEAD(, control_client) clients;
 	unsigned client_count;
+	struct log_limiter lines; /* about clients */
 };
 
 struct control_client {
@@ -92,12 +94,24 @@ static void send_answer(void *transport, bool is_error, const char *text, size_t
 	free(call);
 }
 
+/* Whether a line about a client may be logged; tells what was held back before. */
+static bool may_tell(struct control_server *server)
+{
+	uint64_t held_back;
+
+	if (!log_limiter_take(&server->lines, &held_back))
+		return false;
+	log_limiter_tell(held_back, "control: lines about clients");
+	return true;
+}
+
 static void refuse(struct control_client *client, int code, const char *message)
 {
 	size_t length = 0;
 	char *text = jsonrpc_error_text(code, message, NULL, NULL, &length);
 
-	log_warning("control: refused a request from %s: %s", client->peer, message);
+	if (may_tell(client->server))
+		log_warning("control: refused a request from %s: %s", client->peer, message);
 	write_line(client, text ? text : "", length);
 	free(text);
 }
@@ -177,7 +191,7 @@ static void handle_event(struct bufferevent *stream, short events, void *context
 	struct control_client *client = context;
 
 	(void)stream;
-	if (events & BEV_EVENT_TIMEOUT && events & BEV_EVENT_WRITING)
+	if (events & BEV_EVENT_TIMEOUT && events & BEV_EVENT_WRITING && may_tell(client->server))
 		log_info("control: %s did not take its answer", client->peer);
 	close_client(client);
 }
@@ -205,8 +219,9 @@ static void handle_accept(struct evconnlistener *listener, int fd, struct sockad
 	if (client)
 		client->stream = bufferevent_socket_new(server->base, fd, BEV_OPT_CLOSE_ON_FREE);
 	if (!client || !client->stream) {
-		log_warning("control: closed a connection: %s",
-			    server->client_count < MOST_CLIENTS ? "no memory" : "too many clients");
+		if (may_tell(server))
+			log_warning("control: closed a connection: %s",
+				    server->client_count < MOST_CLIENTS ? "no memory" : "too many clients");
 		free(client);
 		close(fd);
 		return;
@@ -301,12 +316,16 @@ int control_server_start(struct event_base *base, const struct control_settings 
 	int fd = -1, error = -ENOMEM;
 
 	*result = NULL;
-	if (!server || !(server->path = strdup(settings->path)))
+	if (!server)
 		goto failed;
 	LIST_INIT(&server->clients);
+	log_limiter_init(&server->lines, LOG_LIMITER_LINES, LOG_LIMITER_LINES);
 	server->base = base;
 	server->handler = handler;
 	server->context = context;
+	server->path = strdup(settings->path);
+	if (!server->path)
+		goto failed;
 	error = -ENAMETOOLONG;
 	if (strlen(settings->path) >= sizeof(address.sun_path))
 		goto failed;
@@ -356,6 +375,8 @@ void control_server_free(struct control_server *server)
 	if (server->inode && lstat(server->path, &status) == 0 && status.st_ino == server->inode &&
 	    status.st_dev == server->device)
 		unlink(server->path);
+	log_limiter_tell(log_limiter_flush(&server->lines), "control: lines about clients");
+	log_limiter_clear(&server->lines);
 	free(server->path);
 	free(server);
 }

@@ -185,6 +185,21 @@ def test_sign_and_verify(running):
     assert running.hyper("hd-1", "sd", "verify", str(path), "hd-1").returncode == 1
 
 
+# ---- control socket ----
+
+def test_lines_of_a_control_client_do_not_flood_the_log(running):
+    before = running.log("proxy").count("control: ")
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(20)
+        client.connect(str(running.control))
+        client.sendall(b"no JSON\n" * 500)
+        answers = client.makefile("rb")
+        for _ in range(500):
+            assert b"JSON required" in answers.readline()
+    assert running.p2pctl("status")["pid"] == running.processes["proxy"].pid
+    assert running.log("proxy").count("control: ") - before < 100
+
+
 # ---- TLS ----
 
 def raw_tls(port, context):
