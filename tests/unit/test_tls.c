@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Names and fingerprints of certificates; which handshakes succeed under which
  * settings, between contexts joined by memory. */
+#include "base/log.h"
 #include "tls/context.h"
 #include "tls/identity.h"
 
@@ -296,6 +297,31 @@ static void refuse_an_own_certificate_that_has_expired(void **state)
 	test_identity_free(&old);
 }
 
+static void warn_of_an_own_certificate_that_is_not_valid_yet(void **state)
+{
+	struct test_identity early = test_identity_make("early", &root, "DNS:early", NULL);
+	unsigned warnings = log_warning_count();
+	char *chain, *key;
+
+	(void)state;
+	X509_gmtime_adj(X509_getm_notBefore(early.certificate), 3600);
+	X509_gmtime_adj(X509_getm_notAfter(early.certificate), 365 * 86400);
+	assert_true(X509_sign(early.certificate, root.key, EVP_sha256()) > 0);
+	test_identity_write(folder, "early", &early, NULL, &chain, &key);
+	struct tls_settings settings = { .ca_certificate_files = { &root_file, 1 }, .certificate_file = chain, .key_file = key };
+	for (int i = 0; i < 2; i++) {
+		SSL_CTX *context = tls_context_server(&settings, "h2");
+		assert_non_null(context);
+		SSL_CTX_free(context);
+		assert_int_equal(log_warning_count() - warnings, 1);
+	}
+	unlink(chain);
+	unlink(key);
+	free(chain);
+	free(key);
+	test_identity_free(&early);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -308,6 +334,7 @@ int main(void)
 		cmocka_unit_test(refuse_clients_without_a_good_certificate),
 		cmocka_unit_test(trust_several_certificates_of_one_file),
 		cmocka_unit_test(refuse_an_own_certificate_that_has_expired),
+		cmocka_unit_test(warn_of_an_own_certificate_that_is_not_valid_yet),
 		cmocka_unit_test(name_files_that_cannot_be_used),
 	};
 	return cmocka_run_group_tests_name("tls", tests, set_up, tear_down);

@@ -35,19 +35,40 @@ static bool is_first_warning(const char *file)
 	return is_first;
 }
 
+static bool write_date(const ASN1_TIME *time, char text[32])
+{
+	struct tm date;
+
+	if (!ASN1_TIME_to_tm(time, &date)) {
+		strcpy(text, "an unreadable date");
+		return false;
+	}
+	strftime(text, 32, "%Y-%m-%d %H:%M UTC", &date);
+	return true;
+}
+
 /* Days left until the certificate expires, -1 if it has; `until` is when. */
 static int days_left(const X509 *certificate, char until[32])
 {
 	const ASN1_TIME *end = X509_get0_notAfter(certificate);
-	struct tm date;
 	int days = 0, seconds = 0;
 
-	if (!ASN1_TIME_diff(&days, &seconds, NULL, end) || !ASN1_TIME_to_tm(end, &date)) {
-		strcpy(until, "an unreadable date");
+	if (!write_date(end, until) || !ASN1_TIME_diff(&days, &seconds, NULL, end))
 		return -1;
-	}
-	strftime(until, 32, "%Y-%m-%d %H:%M UTC", &date);
 	return days < 0 || seconds < 0 ? -1 : days;
+}
+
+/* Not an error: the clock of a machine that has just started may still be set. */
+static void warn_if_early(const X509 *leaf, const char *file)
+{
+	const ASN1_TIME *start = X509_get0_notBefore(leaf);
+	char from[32];
+	int days = 0, seconds = 0;
+
+	if (!write_date(start, from) || !ASN1_TIME_diff(&days, &seconds, NULL, start) || (days <= 0 && seconds <= 0))
+		return;
+	if (is_first_warning(file))
+		log_warning("the certificate in %s is not valid before %s: is the clock right?", file, from);
 }
 
 bool validity_check_own(SSL_CTX *context, const char *file)
@@ -61,6 +82,8 @@ bool validity_check_own(SSL_CTX *context, const char *file)
 		log_error("the certificate in %s has expired on %s: renew it (development: make certs)", file, until);
 		return false;
 	}
+	if (leaf)
+		warn_if_early(leaf, file);
 	if (days < SOON_DAYS) {
 		if (is_first_warning(file))
 			log_warning("the certificate in %s expires on %s", file, until);

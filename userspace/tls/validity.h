@@ -4,7 +4,7 @@
 #include <openssl/ssl.h>
 #include <stdbool.h>
 
-/* False after an error was logged: the leaf has expired. What expires in less than
- * 30 days, and certificates behind the leaf that have expired, are warnings, given
- * once per file however many contexts use it. Any thread. */
+/* False after an error was logged: the leaf has expired. A leaf that is not valid
+ * yet, what expires in less than 30 days, and certificates behind the leaf that have
+ * expired, are warnings, one per file however many contexts use it. Any thread. */
 bool validity_check_own(SSL_CTX *context, const char *file);
