@@ -54,12 +54,14 @@ static void dial_free(struct relay_dial *dial)
 static void dial_end(struct relay_dial *dial, int fd_or_error, const char *reason)
 {
 	relay_dial_done done = dial->done;
+	bool is_asking = dial->is_asking;
 	dial->done = NULL;
+	event_del(dial->timer);
+	/* An operator that is its own proxy: the end of the attempt is also the end of
+	 * the question, which then frees the dial. */
 	done(fd_or_error, reason, dial->context);
-	if (!dial->is_asking)
+	if (!is_asking)
 		dial_free(dial);
-	else
-		event_del(dial->timer);
 }
 
 static void timer_fired(evutil_socket_t fd, short events, void *context)

@@ -7,6 +7,7 @@ import re
 import socket
 import threading
 import time
+from concurrent import futures
 
 import pytest
 
@@ -151,6 +152,22 @@ def test_recipient_without_an_entry(running):
     assert answer["error"]["code"] == 1
     assert answer["error"]["message"] == \
         "error retrieving directory entry for recipient 'nobody': no directory entry found"
+
+
+def test_operators_that_are_their_own_proxies(running):
+    """The question for a connection waits for that connection: both end in time, once."""
+    for name, proxy in {"loop-1": "loop-1", "loop-2": "loop-3", "loop-3": "loop-2"}.items():
+        submit(running, name, "channels",
+               [{"type": "grpc_server", "settings": {"address": "localhost:1", "proxy": proxy}}])
+
+    def message(name):
+        return running.ping(name)["error"]["message"]
+    fresh(running)  # reads the directory anew
+    with futures.ThreadPoolExecutor() as threads:
+        for text in threads.map(message, ["loop-1", "loop-2"]):
+            assert "the proxy did not answer in time" in text, text
+    running.check_alive()
+    running.wait_for_ping()
 
 
 def test_recipient_that_no_channel_reaches(running):
