@@ -4,9 +4,11 @@
 #include "directory/directory.h"
 #include "router/grpc_failure.h"
 #include "router/internal.h"
+#include "router/relay_dialer.h"
 #include "router/router.h"
 #include "router/wrapping.h"
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -452,6 +454,39 @@ static void own_entry_missing_is_told(void **state)
 	router_free(other);
 }
 
+struct dial_copy {
+	struct fixture *fixture;
+	char reason[64];
+	unsigned count;
+};
+
+/* The question waited for the connection that is being dialled: it fails with it. */
+static void dial_ended(int fd_or_error, const char *reason, void *context)
+{
+	struct dial_copy *copy = context;
+	assert_int_equal(fd_or_error, -ETIMEDOUT);
+	strncpy(copy->reason, reason, sizeof(copy->reason) - 1);
+	copy->count++;
+	delivery_fail(copy->fixture->channels[0].delivery, reason);
+}
+
+static void a_dial_whose_end_ends_its_question_is_freed_once(void **state)
+{
+	struct fixture *fixture = *state;
+	struct relay_dialling dialling = { 0 };
+	struct dial_copy copy = { .fixture = fixture };
+	struct relay_dial *dial;
+	fixture->channels[0].takes_others = true;
+	assert_int_equal(relay_dial_start(fixture->router, &dialling, "stranger", "friend", 100, dial_ended, &copy, &dial),
+			 0);
+	for (int i = 0; i < 1000 && copy.count == 0; i++)
+		event_base_loop(fixture->base, EVLOOP_ONCE);
+	assert_int_equal(copy.count, 1);
+	assert_string_equal(copy.reason, "the proxy did not answer in time");
+	assert_int_equal(fixture->channels[0].deliveries, 1);
+	assert_int_equal(router_open_calls(fixture->router), 0);
+}
+
 static void values_are_wrapped_and_unwrapped(void **state)
 {
 	(void)state;
@@ -506,6 +541,7 @@ int main(void)
 		TEST(connection_request_is_checked),
 		TEST(cancelled_calls_fail_once),
 		TEST(own_entry_missing_is_told),
+		TEST(a_dial_whose_end_ends_its_question_is_freed_once),
 		cmocka_unit_test(values_are_wrapped_and_unwrapped),
 		cmocka_unit_test(grpc_failures_have_their_words),
 	};

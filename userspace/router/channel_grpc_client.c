@@ -11,8 +11,11 @@
 #include "tls/context.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define PROXIES_MAX 8 /* that are looked at, each behind the next */
 
 struct grpc_client_channel {
 	struct channel channel; /* first */
@@ -53,6 +56,33 @@ static void call_answered(const struct hyper_response *response, const char *fai
 		delivery_fail(delivery, failure);
 }
 
+/* An operator whose proxy is reached through that operator itself: the question for
+ * a connection would wait for that very connection until it times out. */
+static bool is_its_own_proxy(const struct channel *channel, const char *name, struct grpc_server_entry target)
+{
+	for (unsigned i = 0; i < PROXIES_MAX && *target.proxy && strcmp(target.proxy, router_name(channel->router)) != 0;
+	     i++) {
+		if (strcmp(target.proxy, name) == 0)
+			return true;
+		const json_t *entry = directory_entry(router_directory(channel->router), target.proxy);
+		if (!entry || entry_grpc_server(entry, &target) < 0)
+			return false;
+	}
+	return false;
+}
+
+static void refuse_circle(struct delivery *delivery, const char *name, const char *proxy)
+{
+	char *text = NULL;
+	bool is_itself = strcmp(name, proxy) == 0;
+	if (asprintf(&text, "the directory entry of %s is wrong: its grpc_server channel names %s as its proxy%s", name,
+		     is_itself ? "the operator itself" : proxy,
+		     is_itself ? "" : ", which is reachable only through that operator itself") < 0)
+		text = NULL;
+	delivery_fail(delivery, text ? text : "out of memory");
+	free(text);
+}
+
 static void client_deliver(struct channel *channel, struct delivery *delivery)
 {
 	struct grpc_client_channel *own = channel_of(channel);
@@ -65,6 +95,11 @@ static void client_deliver(struct channel *channel, struct delivery *delivery)
 		delivery_fail(delivery, "destination is only reachable via proxy but proxying is disabled");
 		return;
 	}
+	const char *name = delivery->address->operator_name;
+	if (is_its_own_proxy(channel, name, target)) {
+		refuse_circle(delivery, name, target.proxy);
+		return;
+	}
 	struct outgoing *outgoing = malloc(sizeof(*outgoing));
 	if (!outgoing) {
 		delivery_fail(delivery, "out of memory");
@@ -73,8 +108,8 @@ static void client_deliver(struct channel *channel, struct delivery *delivery)
 	outgoing->delivery = delivery;
 	outgoing->request = *delivery->request;
 	outgoing->request.client_name = (char *)router_name(channel->router);
-	int error = peer_pool_call(own->pool, delivery->address->operator_name, delivery->recipient, &target,
-				   &outgoing->request, call_answered, outgoing);
+	int error = peer_pool_call(own->pool, name, delivery->recipient, &target, &outgoing->request, call_answered,
+				   outgoing);
 	if (error < 0) {
 		free(outgoing);
 		delivery_fail(delivery, strerror(-error));
