@@ -52,6 +52,8 @@ static void share_memory(struct relay *relay)
 	relay->tunes_receive_buffers = read_limit("/proc/sys/net/ipv4/tcp_rmem") <= relay->receive_buffer_bytes;
 	relay->tunes_send_buffers = relay->has_buffer_locks &&
 				    read_limit("/proc/sys/net/ipv4/tcp_wmem") <= relay->send_buffer_bytes;
+	/* Pairs that turn out to be plain must be able to leave the large buffer for the kernel's tuning. */
+	relay->gated_buffer_bytes = relay->tunes_send_buffers ? 2 * relay->send_buffer_bytes : relay->send_buffer_bytes;
 	if (fd >= 0)
 		close(fd);
 }
@@ -182,7 +184,7 @@ int relay_prepare_listener(const struct relay *relay, int fd)
 			return -errno;
 	/* Receive buffers, and the send buffers of plain pairs, are lent (buffers.c). */
 	if (relay->object || !relay->tunes_send_buffers)
-		error = set_send_buffer(fd, relay->send_buffer_bytes);
+		error = set_send_buffer(fd, relay->gated_buffer_bytes);
 	return error;
 }
 
