@@ -2,9 +2,10 @@
 /* The relay object: probing, loading, starting and stopping; see relay.h.
  *
  * Memory of a pair (settings: pair_memory_bytes) is divided so: a quarter for
- * each send buffer, three sixteenths for each receive buffer, the rest for the
- * sides' own buffers and for packets that wait uncharged on a psock queue.
- * These are limits; buffers.c and credit.c say how much of it a pair gets.
+ * each way of sending (the send buffer, and packets that wait for it uncharged on a
+ * psock queue), three sixteenths for each receive buffer, the rest for the sides' own
+ * buffers (docs/architecture.md, "What a pair may occupy"). These are limits;
+ * buffers.c and credit.c say how much of it a pair gets.
  *
  * A thread of its own waits for grace periods, which block for some
  * milliseconds each. */
