@@ -96,7 +96,6 @@ struct sock_common {
 struct sock {
 	struct sock_common __sk_common;
 	int sk_wmem_queued;
-	int sk_sndbuf;
 };
 
 struct inet_sock {

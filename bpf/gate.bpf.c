@@ -127,7 +127,7 @@ static __always_inline int find_closing(struct gate_direction *direction, struct
 	__u64 base = direction->base;
 	__u64 end = direction->redirected + base;
 	__u32 packets = direction->packets;
-	__s32 room = (sk->sk_sndbuf >> 2) - sk->sk_wmem_queued;
+	__s32 room = (__s32)direction->memory - sk->sk_wmem_queued;
 
 	direction->seen_acked = acked;
 	direction->spare = 0;

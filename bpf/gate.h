@@ -42,15 +42,16 @@ struct gate_direction {
 	unsigned int olds;        /* packets that were wholly old */
 	unsigned int unannounced; /* records that the ring did not take */
 	unsigned int endings;     /* changes of the source's TCP state by its peer: FIN, reset, time-out */
-	/* user; `base` and below only while the gate is closed, the two above at any time */
+	/* user; `base` and below only while the gate is closed, the three above at any time */
 	unsigned long long credit; /* bytes that may be in flight to the target */
+	unsigned long long memory; /* that its send queue may occupy: at most a quarter of its send buffer */
 	unsigned int max_packets;  /* that may wait on the target's psock queue */
 	unsigned int worker;       /* number of the ring that takes the announcements */
 	unsigned long long base;   /* where the target's stream stands without the redirected bytes */
 	unsigned int generation;   /* of this slot */
 	unsigned int rests;        /* nobody watches the source: endings are announced. At any time */
 	unsigned long long cookie; /* of the source */
-	unsigned long long pad1[3];
+	unsigned long long pad1[2];
 };
 _Static_assert(sizeof(struct gate_direction) == 256, "four cache lines");
 

@@ -2,6 +2,7 @@
 /* Arithmetic of lent credit, slots that are used again, and the index that the kernel program reads. */
 #include "relay/credit.h"
 #include "relay/object.h"
+#include "relay/pair.h"
 #include "relay/slots.h"
 
 #include <errno.h>
@@ -75,6 +76,45 @@ static void the_default_budget_follows_the_kernel(void **state)
 	(void)state;
 	credit_budget_init(&budget, 0);
 	assert_true(budget.total > 1 << 20);
+}
+
+static void only_a_long_way_with_need_of_it_has_more_than_the_usual_limit(void **state)
+{
+	uint64_t near_most = credit_most_near(4 << 20, 8 << 20);
+
+	(void)state;
+	assert_int_equal(near_most, 2 << 20);
+	assert_int_equal(credit_most_near(104 << 10, 8 << 20), 104 << 10); /* without SO_SNDBUFFORCE */
+	assert_int_equal(credit_most(near_most, 4 << 20, 0), near_most);
+	assert_int_equal(credit_most(near_most, 4 << 20, 1 << 20), near_most);
+	assert_int_equal(credit_most(near_most, 4 << 20, 1250000), 2500000);
+	assert_int_equal(credit_most(near_most, 4 << 20, 100 << 20), 4 << 20);
+	assert_int_equal(credit_most(104 << 10, 104 << 10, 100 << 20), 104 << 10);
+}
+
+static void a_long_round_trip_is_no_slowness(void **state)
+{
+	(void)state;
+	assert_true(credit_is_brisk(CREDIT_BRISK_NS, 100));
+	assert_false(credit_is_brisk(CREDIT_BRISK_NS + 1, 100));
+	assert_false(credit_is_brisk(CREDIT_BRISK_NS + 1, 100000));
+	assert_true(credit_is_brisk(1100000000, 600000));
+	assert_false(credit_is_brisk(1300000000, 600000));
+}
+
+/* When is a plain pair's first send buffer too small? */
+static void a_stopped_or_near_or_slow_reader_keeps_the_small_buffer(void **state)
+{
+	struct tcp_facts facts = { .least_rtt_us = 100000, .path_bytes = 60000 };
+
+	(void)state;
+	assert_true(buffers_are_short(&facts, 100000));
+	assert_false(buffers_are_short(&facts, 65535)); /* the first window of a reader that never reads */
+	facts.path_bytes = 20000;
+	assert_false(buffers_are_short(&facts, 1 << 20));
+	facts.path_bytes = 60000;
+	facts.least_rtt_us = FAR_RTT_US;
+	assert_false(buffers_are_short(&facts, 1 << 20));
 }
 
 static void few_packets_may_wait_on_a_small_credit(void **state)
@@ -229,6 +269,9 @@ int main(void)
 		cmocka_unit_test(a_small_send_buffer_limits_the_first_loan),
 		cmocka_unit_test(an_exhausted_budget_lends_no_more_but_first_loans),
 		cmocka_unit_test(the_default_budget_follows_the_kernel),
+		cmocka_unit_test(only_a_long_way_with_need_of_it_has_more_than_the_usual_limit),
+		cmocka_unit_test(a_long_round_trip_is_no_slowness),
+		cmocka_unit_test(a_stopped_or_near_or_slow_reader_keeps_the_small_buffer),
 		cmocka_unit_test(few_packets_may_wait_on_a_small_credit),
 		cmocka_unit_test(workers_share_a_budget),
 		cmocka_unit_test(a_retired_slot_is_free_only_after_the_grace_period),

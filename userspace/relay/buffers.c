@@ -11,7 +11,9 @@
  *
  * Send buffers: gated pairs keep the large one of the listener, because their
  * credit limits what is in it. Plain pairs begin with a small one and are given
- * to the kernel's tuning once a megabyte was taken. Worker's thread only. */
+ * to the kernel's tuning once a megabyte was taken, or earlier where the way is long
+ * and the party has acknowledged more than it would without reading.
+ * Worker's thread only. */
 #include "relay/worker.h"
 
 #include <netinet/tcp.h>
@@ -20,6 +22,9 @@
 #define RECEIVE_LOOK_BYTES (128u << 10)
 #define PLAIN_SEND_FIRST_BYTES (64u << 10)
 #define PLAIN_UNLOCK_AFTER_BYTES (1ull << 20)
+#define PLAIN_LOOK_BYTES (32u << 10)
+/* More than a party takes that never reads: its first window is at most 64 KB. */
+#define PLAIN_FAR_TAKEN_BYTES (96u << 10)
 
 static int receive_buffer(int fd)
 {
@@ -97,6 +102,27 @@ static void lend_receive_buffer(struct side *side)
 	side->receive_fixed |= side->receive_bytes >= share;
 }
 
+bool buffers_are_short(const struct tcp_facts *facts, uint64_t taken)
+{
+	return facts->least_rtt_us > FAR_RTT_US && taken >= PLAIN_FAR_TAKEN_BYTES &&
+	       facts->path_bytes >= PLAIN_SEND_FIRST_BYTES / 2;
+}
+
+/* The first buffer is all that is under way, and the way is long. */
+static bool is_held_up(struct side *side)
+{
+	int fd = side_other(side)->watch.fd;
+	struct tcp_facts facts;
+	unsigned unsent;
+
+	if (side->copied < PLAIN_FAR_TAKEN_BYTES || side->copied - side->send_mark < PLAIN_LOOK_BYTES)
+		return false;
+	side->send_mark = side->copied;
+	unsent = tcp_unsent(fd);
+	tcp_facts_read(fd, &facts);
+	return buffers_are_short(&facts, side->copied > unsent ? side->copied - unsent : 0);
+}
+
 void buffers_note_moved(struct side *side)
 {
 	struct pair *pair = side_pair(side);
@@ -104,7 +130,7 @@ void buffers_note_moved(struct side *side)
 
 	if (may_lend(pair->worker->relay))
 		lend_receive_buffer(side);
-	if (!pair->gated && (target->locks & LOCK_SEND) && side->copied > PLAIN_UNLOCK_AFTER_BYTES)
+	if (!pair->gated && (target->locks & LOCK_SEND) && (side->copied > PLAIN_UNLOCK_AFTER_BYTES || is_held_up(side)))
 		set_locks(target, target->locks & ~LOCK_SEND);
 }
 

@@ -26,6 +26,25 @@ void credit_budget_init(struct credit_budget *budget, uint64_t total)
 	atomic_init(&budget->lent, 0);
 }
 
+uint64_t credit_most_near(uint64_t far_most, uint64_t share)
+{
+	return far_most < share / 4 ? far_most : share / 4;
+}
+
+uint64_t credit_most(uint64_t near_most, uint64_t far_most, uint64_t path_bytes)
+{
+	uint64_t wanted = 2 * path_bytes;
+
+	return wanted < near_most ? near_most : wanted > far_most ? far_most : wanted;
+}
+
+bool credit_is_brisk(uint64_t passed_ns, uint32_t rtt_us)
+{
+	uint64_t trips_ns = 2000ull * rtt_us;
+
+	return passed_ns <= (trips_ns > CREDIT_BRISK_NS ? trips_ns : CREDIT_BRISK_NS);
+}
+
 uint64_t credit_lend_first(struct credit_budget *budget, uint64_t most)
 {
 	uint64_t loan = most < CREDIT_FIRST_BYTES ? most : CREDIT_FIRST_BYTES;

@@ -24,8 +24,17 @@ struct credit_budget {
 
 /* `total` 0: half of the pressure value of net.ipv4.tcp_mem. */
 void credit_budget_init(struct credit_budget *budget, uint64_t total);
-/* Size of a direction's first loan, which is booked. `most`: the limit of the
- * direction, a quarter of its target's real send buffer. */
+/* Limits of a direction: a quarter of its target's real send buffer where the path needs
+ * it, which is asked by credit_most(), and before that a quarter of the share of
+ * pair_memory that is for one send buffer. */
+uint64_t credit_most_near(uint64_t far_most, uint64_t share);
+/* Credit that a target far away deserves: twice what the path holds, so that the sender can
+ * find out whether it holds more. */
+uint64_t credit_most(uint64_t near_most, uint64_t far_most, uint64_t path_bytes);
+/* Part of the credit was taken within this time: does the target deserve more? On a long
+ * way acknowledgements come in bursts, a round trip apart. */
+bool credit_is_brisk(uint64_t passed_ns, uint32_t rtt_us);
+/* Size of a direction's first loan, which is booked. `most`: the limit of the direction. */
 uint64_t credit_lend_first(struct credit_budget *budget, uint64_t most);
 /* The new size of a loan that was `now`: twice as much if the budget has it, at
  * most `most`. */

@@ -37,7 +37,8 @@
 #define ROUNDS_PER_TURN 16
 #define ROOM_LEAST_BYTES 4096
 #define NO_HOLD_WAIT_NS 1000000u
-#define FAR_RTT_US 1000u
+/* So many writes cannot make a send queue too large, whatever their size. */
+#define WRITES_UNASKED 1024
 
 static uint64_t load_word(const struct side *side)
 {
@@ -161,6 +162,7 @@ static void set_credit(struct side *side, uint64_t credit)
 {
 	side->lent = credit;
 	__atomic_store_n(&side->gate->max_packets, credit_packets(credit), __ATOMIC_RELAXED);
+	__atomic_store_n(&side->gate->memory, credit > side->lent_most ? credit : side->lent_most, __ATOMIC_RELAXED);
 	__atomic_store_n(&side->gate->credit, credit, __ATOMIC_RELAXED);
 }
 
@@ -171,7 +173,8 @@ static void note_pressed(struct side *side)
 	if (!side->pressed) {
 		side->pressed = true;
 		tcp_facts_read(side_other(side)->watch.fd, &facts);
-		side->is_far = facts.least_rtt_us > FAR_RTT_US;
+		side->rtt_us = facts.least_rtt_us;
+		side->is_far = side->rtt_us > FAR_RTT_US;
 		hold_begin(side);
 		side->pressed_at_ns = loop_now_ns(side_pair(side)->worker->loop);
 	}
@@ -188,6 +191,16 @@ static bool was_closed_for_credit(struct side *side)
 	return news;
 }
 
+static uint64_t most_credit(struct side *side)
+{
+	struct tcp_facts facts;
+
+	if (!side->is_far || side->lent < side->lent_most)
+		return side->lent_most;
+	tcp_facts_read(side_other(side)->watch.fd, &facts);
+	return credit_most(side->lent_most, side->lent_far_most, facts.path_bytes);
+}
+
 /* The target took half of the credit: if it was quick, it is lent more. */
 static void raise_credit(struct side *side)
 {
@@ -196,8 +209,8 @@ static void raise_credit(struct side *side)
 	if (!side->pressed)
 		return;
 	side->pressed = false;
-	if (loop_now_ns(worker->loop) - side->pressed_at_ns <= CREDIT_BRISK_NS)
-		set_credit(side, credit_lend_more(&worker->relay->budget, side->lent, side->lent_most));
+	if (credit_is_brisk(loop_now_ns(worker->loop) - side->pressed_at_ns, side->rtt_us))
+		set_credit(side, credit_lend_more(&worker->relay->budget, side->lent, most_credit(side)));
 }
 
 void gate_take_credit_back(struct side *side)
@@ -208,6 +221,19 @@ void gate_take_credit_back(struct side *side)
 int64_t gate_in_flight(const struct side *side, int target_fd)
 {
 	return (int64_t)(load_redirected(side) + side->base - tcp_acked(target_fd));
+}
+
+bool gate_memory_is_low(struct side *side)
+{
+	return tcp_memory(side_other(side)->watch.fd) <= side->gate->memory / 4 * 3;
+}
+
+/* The send buffer is larger than its share of the pair's memory, so that a quarter of it is
+ * credit enough for a long way; what small writes cost beyond their bytes must not fill it. */
+static bool is_heavy(struct side *side)
+{
+	return side->reads > WRITES_UNASKED &&
+	       tcp_memory(side_other(side)->watch.fd) > side_pair(side)->worker->relay->send_buffer_bytes / 2;
 }
 
 /* ---- the pump ---- */
@@ -233,7 +259,7 @@ static bool try_open(struct side *side)
 	unsigned long long closed = (unsigned long long)side->read << 1 | GATE_CLOSED;
 
 	if (side->hold_length || side->head_bytes < HEAD_BYTES || !side->drained || load_word(side) != closed ||
-	    ((side->copied || load_redirected(side)) && !tcp_memory_is_low(side_other(side)->watch.fd)))
+	    ((side->copied || load_redirected(side)) && !gate_memory_is_low(side)))
 		return false;
 	if (!gate_open(side, closed))
 		return false;
@@ -374,6 +400,8 @@ void gate_pump(struct side *side)
 		}
 		if (!side->moving && !side->ending)
 			return wait_for_reader(side, flight);
+		if (round == 0 && is_heavy(side))
+			return pump_wait_reader_tick(side, WAIT_TIMER);
 		if (hold_release(side) || pair->over || !move_some(side, room))
 			return;
 	}

@@ -56,8 +56,6 @@
 #define MOVED_LEAST_BYTES (16ull << 20)
 /* Less credit is not worth it. */
 #define CREDIT_LEAST_BYTES (256ull << 10)
-/* A longer way needs more window than is handed up cheaply. */
-#define RTT_MOST_US 1000u
 /* With this part of the bytes coming the other way the kernel's worker, which writes to the
  * source then, makes its packets wait in the socket's backlog, and they need the room that
  * the hold takes away. */
@@ -186,7 +184,8 @@ void hold_begin(struct side *side)
 	    hold_has_small_segments(unread, tcp_charged(side->watch.fd)))
 		return;
 	tcp_facts_read(side->watch.fd, &facts);
-	if (facts.least_rtt_us > RTT_MOST_US || side->lent_most < 4 * CREDIT_LEAST_BYTES) {
+	/* A longer way needs more window than is handed up cheaply. */
+	if (facts.least_rtt_us > FAR_RTT_US || side->lent_most < 4 * CREDIT_LEAST_BYTES) {
 		side->never_holds = true;
 		return;
 	}
@@ -374,7 +373,7 @@ bool hold_release(struct side *side)
 		calm(side); /* a packet came after all, or a small one was the last */
 		return false;
 	}
-	if (!tcp_memory_is_low(side_other(side)->watch.fd) || !copy_reserve(side)) {
+	if (!gate_memory_is_low(side) || !copy_reserve(side)) {
 		pump_wait_reader_tick(side, WAIT_TIMER);
 		return true;
 	}

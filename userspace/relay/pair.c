@@ -209,13 +209,15 @@ static void prepare_gate(struct side *side)
 	struct worker *worker = side_pair(side)->worker;
 	struct gate_direction *gate = side->gate;
 
-	side->lent_most = tcp_send_buffer(side_other(side)->watch.fd) / 4;
+	side->lent_far_most = tcp_send_buffer(side_other(side)->watch.fd) / 4;
+	side->lent_most = credit_most_near(side->lent_far_most, worker->relay->send_buffer_bytes);
 	side->lent = credit_lend_first(&worker->relay->budget, side->lent_most);
 	side->base = tcp_stream_end(side_other(side)->watch.fd);
 	/* Neither socket is in the map and the grace period has passed: no program runs on this slot. */
 	memset(gate, 0, sizeof *gate);
 	gate->credit = side->lent;
 	gate->max_packets = credit_packets(side->lent);
+	gate->memory = side->lent_most;
 	gate->worker = worker->number;
 	gate->base = side->base;
 	gate->generation = side->generation;

@@ -76,6 +76,7 @@ struct side {
 	uint32_t hold_window;        /* what it may have as window */
 	uint32_t hold_bytes;         /* receive buffer as hold.c set it; 0: it is not hold.c's */
 	bool is_far;                 /* the target, when its credit was used up last */
+	uint32_t rtt_us;             /* least round trip to it, then */
 	bool pressed;                /* its credit or its pile ran full since it was last raised */
 	uint32_t hold_offset, hold_length;
 	char *hold; /* bytes read and not yet written; CHUNK_BYTES, from the worker's pool */
@@ -86,6 +87,7 @@ struct side {
 	uint32_t closings_seen; /* by credit and pile */
 	uint32_t receive_bytes; /* buffer that this side's socket has now; 0: the kernel tunes it */
 	uint64_t receive_mark;  /* bytes moved at the last sweep */
+	uint64_t send_mark;     /* bytes written at the last look at the target's small send buffer */
 	/* Counters: TCP bytes. */
 	uint64_t read_before; /* before the insertion, by whomever */
 	uint64_t read;        /* since the insertion */
@@ -102,7 +104,7 @@ struct side {
 	uint64_t since_ns, seen;
 	int64_t flown;
 	uint64_t flown_at_ns, pressed_at_ns;
-	uint64_t lent, lent_most; /* credit, and its limit */
+	uint64_t lent, lent_most, lent_far_most; /* credit, its limit, and that for a target far away */
 	uint64_t idle_mark; /* `redirected` at the last look for idle credit */
 };
 
@@ -196,6 +198,9 @@ bool handoff_check_head(struct side *side, const char *bytes, size_t size);
 #define LOCK_SEND 1
 #define LOCK_RECEIVE 2
 
+struct tcp_facts;
+/* The small send buffer holds a party up that is far away, and has taken so many bytes as a stopped reader would not. */
+bool buffers_are_short(const struct tcp_facts *facts, uint64_t taken);
 void buffers_begin(struct side *side);
 void buffers_note_moved(struct side *side); /* now and then while bytes move */
 void buffers_look(struct side *side);       /* while a sender fills the receive buffer */
@@ -222,8 +227,11 @@ struct tcp_facts {
 	uint32_t segment_bytes;      /* as we send them; a party's are not smaller */
 	uint32_t met_segment_bytes;  /* the largest that the party has sent */
 	uint32_t most_segment_bytes; /* that it may send */
+	uint64_t path_bytes;         /* that arrive within a round trip, as fast as the kernel saw them arrive of late */
 	uint64_t acked, received;
 };
+/* A least round trip of more is a long way: no hold, more credit. */
+#define FAR_RTT_US 1000u
 void tcp_facts_read(int fd, struct tcp_facts *facts);
 uint64_t tcp_acked(int fd);
 uint8_t tcp_state(int fd);
@@ -231,5 +239,6 @@ unsigned tcp_unsent(int fd);           /* SIOCOUTQ */
 uint64_t tcp_stream_end(int fd);       /* acknowledged and queued, sampled so that both belong together */
 uint64_t tcp_send_buffer(int fd);      /* as the kernel counts: real memory */
 uint32_t tcp_charged(int fd);          /* memory of the receive queue, packets handed up included */
+uint32_t tcp_memory(int fd);           /* of the send queue */
 bool tcp_memory_is_low(int fd);        /* at most three sixteenths of the send buffer are in use */
 #define TCP_STATE_CLOSE 7 /* linux/tcp.h and netinet/tcp.h do not go together */

@@ -149,6 +149,7 @@ static bool try_trim(struct gate_object *object, struct probe_sockets *sockets, 
 
 		direction->base = tcp_stream_end(sockets->relay[!i]);
 		direction->credit = 64 << 10;
+		direction->memory = 64 << 10;
 		direction->max_packets = 64;
 		__atomic_store_n(&direction->gate, GATE_CLOSED, __ATOMIC_RELEASE);
 	}

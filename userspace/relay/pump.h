@@ -21,6 +21,8 @@ int64_t gate_in_flight(const struct side *side, int target_fd);
 /* Opens a closed gate whose word is `closed`, all that was handed up being written.
  * False: something was handed up meanwhile. */
 bool gate_open(struct side *side, unsigned long long closed);
+/* The target's send queue has room: a gate that opens now does not close at once. */
+bool gate_memory_is_low(struct side *side);
 /* Back to the first loan; for an idle direction. */
 void gate_take_credit_back(struct side *side);
 

@@ -2,9 +2,10 @@
 /* The relay object: probing, loading, starting and stopping; see relay.h.
  *
  * Memory of a pair (settings: pair_memory_bytes) is divided so: a quarter for
- * each send buffer, three sixteenths for each receive buffer, the rest for the
- * sides' own buffers and for packets that wait uncharged on a psock queue.
- * These are limits; buffers.c and credit.c say how much of it a pair gets.
+ * each way of sending (the send buffer, and packets that wait for it uncharged on a
+ * psock queue), three sixteenths for each receive buffer, the rest for the sides' own
+ * buffers (docs/architecture.md, "What a pair may occupy"). These are limits;
+ * buffers.c and credit.c say how much of it a pair gets.
  *
  * A thread of its own waits for grace periods, which block for some
  * milliseconds each. */
@@ -52,6 +53,8 @@ static void share_memory(struct relay *relay)
 	relay->tunes_receive_buffers = read_limit("/proc/sys/net/ipv4/tcp_rmem") <= relay->receive_buffer_bytes;
 	relay->tunes_send_buffers = relay->has_buffer_locks &&
 				    read_limit("/proc/sys/net/ipv4/tcp_wmem") <= relay->send_buffer_bytes;
+	/* Pairs that turn out to be plain must be able to leave the large buffer for the kernel's tuning. */
+	relay->gated_buffer_bytes = relay->tunes_send_buffers ? 2 * relay->send_buffer_bytes : relay->send_buffer_bytes;
 	if (fd >= 0)
 		close(fd);
 }
@@ -182,7 +185,7 @@ int relay_prepare_listener(const struct relay *relay, int fd)
 			return -errno;
 	/* Receive buffers, and the send buffers of plain pairs, are lent (buffers.c). */
 	if (relay->object || !relay->tunes_send_buffers)
-		error = set_send_buffer(fd, relay->send_buffer_bytes);
+		error = set_send_buffer(fd, relay->gated_buffer_bytes);
 	return error;
 }
 

@@ -26,6 +26,7 @@ void tcp_facts_read(int fd, struct tcp_facts *facts)
 	facts->segment_bytes = info.tcpi_snd_mss;
 	facts->met_segment_bytes = info.tcpi_rcv_mss;
 	facts->most_segment_bytes = info.tcpi_advmss;
+	facts->path_bytes = info.tcpi_delivery_rate * info.tcpi_min_rtt / 1000000;
 	facts->acked = info.tcpi_bytes_acked;
 	facts->received = info.tcpi_bytes_received;
 }
@@ -73,14 +74,17 @@ uint32_t tcp_charged(int fd)
 	return getsockopt(fd, SOL_SOCKET, SO_MEMINFO, memory, &size) ? 0 : memory[SK_MEMINFO_RMEM_ALLOC];
 }
 
-bool tcp_memory_is_low(int fd)
+uint32_t tcp_memory(int fd)
 {
 	uint32_t memory[SK_MEMINFO_VARS];
 	socklen_t size = sizeof memory;
 
-	if (getsockopt(fd, SOL_SOCKET, SO_MEMINFO, memory, &size))
-		return true;
-	return memory[SK_MEMINFO_WMEM_QUEUED] <= memory[SK_MEMINFO_SNDBUF] / 16 * 3;
+	return getsockopt(fd, SOL_SOCKET, SO_MEMINFO, memory, &size) ? 0 : memory[SK_MEMINFO_WMEM_QUEUED];
+}
+
+bool tcp_memory_is_low(int fd)
+{
+	return tcp_memory(fd) <= tcp_send_buffer(fd) / 16 * 3;
 }
 
 uint64_t tcp_send_buffer(int fd)

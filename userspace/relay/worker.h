@@ -66,6 +66,7 @@ struct relay {
 	bool grace_runs;
 	struct credit_budget budget;
 	uint64_t send_buffer_bytes, receive_buffer_bytes; /* shares of pair_memory_bytes, real (doubled) sizes */
+	uint64_t gated_buffer_bytes; /* send buffers of gated pairs, of which the share may be filled (gate.c) */
 	bool has_buffer_locks;      /* SO_BUF_LOCK works */
 	bool tunes_receive_buffers; /* the kernel's own tuning stays within the share */
 	bool tunes_send_buffers;    /* same, and it can be switched on for plain pairs */
