@@ -68,6 +68,7 @@ struct relay {
 	uint64_t send_buffer_bytes, receive_buffer_bytes; /* shares of pair_memory_bytes, real (doubled) sizes */
 	bool has_buffer_locks;      /* SO_BUF_LOCK works */
 	bool tunes_receive_buffers; /* the kernel's own tuning stays within the share */
+	bool never_gathers;         /* for tests */
 	bool tunes_send_buffers;    /* same, and it can be switched on for plain pairs */
 	atomic_uint pairs_live;
 	atomic_bool refuses;
