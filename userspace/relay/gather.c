@@ -27,10 +27,10 @@
 #define PACKET_BYTES_MOST 4096
 #define LARGE_LOOKS_MOST 8 /* in a row: a sender that waits for window sends large ones too */
 #define READ_PACKETS_LEAST 3
-#define PACKETS_TOGETHER 24
-#define BYTES_TOGETHER (24u << 10)
+#define PACKETS_TOGETHER 32
+#define BYTES_TOGETHER (32u << 10)
 #define DELAY_FIRST_NS 50000u
-#define DELAY_MOST_NS 200000u
+#define DELAY_MOST_NS 400000u
 /* A direction whose reads bring too little is tried again only at twice the speed. */
 #define TICKS_LEAST GATE_TICKS(800000u)
 
