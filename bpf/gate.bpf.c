@@ -163,6 +163,25 @@ static __always_inline int is_spared(struct gate_direction *direction, const str
 	return 1;
 }
 
+/* Was this packet the last of many small ones in a short time, while nothing came the other way? Each costs
+ * the kernel's worker a round of its own, and the daemon moves many with one call. Asked for every
+ * GATE_SMALL_PACKETS-th packet. */
+static __always_inline int is_small_stream(struct gate_direction *direction, __u32 target_index)
+{
+	struct gate_direction *other = bpf_map_lookup_elem(&gate_directions, &target_index);
+	__u32 now = GATE_TICKS(bpf_ktime_get_ns()), seq = direction->next_seq;
+	__u32 other_seq = other ? other->next_seq : 0;
+	int is_small = now - direction->small_at < direction->small_most &&
+		       seq - direction->small_seq <= GATE_SMALL_PACKETS * GATE_SMALL_BYTES &&
+		       other_seq == direction->small_other;
+
+	direction->small_at = now;
+	direction->small_seq = seq;
+	direction->small_other = other_seq;
+	direction->small_found += is_small;
+	return is_small;
+}
+
 /* Notes what the daemon's hold wants to know of a packet that is handed up: its last
  * bytes, which it writes before it reads them, and whether the sender can go on. */
 static __always_inline void note_handed_up(struct gate_direction *direction, struct __sk_buff *skb, __u64 handed_up)
@@ -189,7 +208,7 @@ int gate_verdict(struct __sk_buff *skb)
 	__u32 index, target_index;
 	__u64 length, word;
 	struct bpf_sock *target;
-	int closing = GATE_FAILED;
+	int closing = GATE_FAILED, is_small;
 	__s64 found;
 	__u32 seq;
 	__s32 old;
@@ -259,13 +278,17 @@ int gate_verdict(struct __sk_buff *skb)
 		return break_direction(direction, index);
 #endif
 
+	/* Counted with the gate closed too: the daemon sees how it goes on. */
+	is_small = ++direction->calls % GATE_SMALL_PACKETS == 0 && is_small_stream(direction, target_index);
 	word = *(volatile __u64 *)&direction->gate;
 	if (word & GATE_CLOSED)
 		note_handed_up(direction, skb, GATE_HANDED_UP(word) + length);
 	if ((word & GATE_CLOSED) && __sync_val_compare_and_swap(&direction->gate, word, word + 2 * length) == word)
 		return SK_PASS;
 	/* Open, or opened by the daemon this moment; only this program can close it. */
-	if (is_spared(direction, skb, length)) {
+	if (is_small) {
+		closing = GATE_SMALL;
+	} else if (is_spared(direction, skb, length)) {
 		closing = -1;
 	} else if ((target = bpf_map_lookup_elem(&gate_sockets, &target_index))) {
 		struct tcp_sock *tcp = bpf_skc_to_tcp_sock(target);
@@ -284,7 +307,7 @@ int gate_verdict(struct __sk_buff *skb)
 		closing = GATE_FAILED;
 	}
 	direction->spare = 0;
-	direction->closings[closing & (GATE_CLOSINGS - 1)]++;
+	direction->closings[closing & (GATE_CLOSINGS_ROOM - 1)]++;
 	note_handed_up(direction, skb, GATE_HANDED_UP(direction->gate) + length);
 	__sync_fetch_and_add(&direction->gate, GATE_CLOSED + 2 * length);
 	announce(direction, index);

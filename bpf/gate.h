@@ -16,7 +16,15 @@
 
 #define GATE_TAIL_BYTES 64
 
-enum gate_closing { GATE_CREDIT, GATE_MEMORY, GATE_PILE, GATE_FAILED, GATE_CLOSINGS };
+enum gate_closing { GATE_CREDIT, GATE_MEMORY, GATE_PILE, GATE_FAILED, GATE_SMALL, GATE_CLOSINGS };
+#define GATE_CLOSINGS_ROOM 8 /* a power of two: the program masks the index */
+
+/* So many packets in a row make a stream of small ones (GATE_SMALL), if on average they are no larger, came
+ * quickly enough, and nothing came the other way. */
+#define GATE_SMALL_PACKETS 256
+#define GATE_SMALL_BYTES 1200
+/* The program's clock for that: 32 bits of about a microsecond. */
+#define GATE_TICKS(ns) ((unsigned int)((ns) >> 10))
 
 struct gate_direction {
 	/* kernel, for every packet */
@@ -27,31 +35,37 @@ struct gate_direction {
 	unsigned int old_packets;      /* `packets` at the older checkpoint */
 	unsigned int mark_packets;     /* `packets` at the younger one */
 	unsigned int next_seq;         /* sequence number expected next */
-	unsigned int seq_known;
+	unsigned int calls;            /* packets of whatever size, redirected or handed up */
 	unsigned long long seen_acked; /* the target's acknowledged bytes at the last look at it */
-	unsigned int spare;            /* small packets that may follow before the next look */
-	unsigned int breaks;           /* packets that could not be placed */
+	unsigned short seq_known;
+	unsigned short spare;          /* small packets that may follow before the next look */
+	unsigned int small_at;         /* GATE_TICKS at the last look for a stream of small packets */
 	/* of the packet handed up last, for the hold: */
 	unsigned char tail[GATE_TAIL_BYTES]; /* its last bytes */
 	unsigned long long tail_at; /* bytes handed up with it; written behind `tail`, before `gate` */
 	unsigned int window_left;   /* that its sender had behind it */
 	unsigned int unacked;       /* bytes not acknowledged to its sender */
 	/* kernel, rarely */
-	unsigned long long closings[GATE_CLOSINGS];
+	unsigned int closings[GATE_CLOSINGS_ROOM]; /* by enum gate_closing */
 	unsigned int trims;       /* packets of which a part was old */
 	unsigned int olds;        /* packets that were wholly old */
-	unsigned int unannounced; /* records that the ring did not take */
-	unsigned int endings;     /* changes of the source's TCP state by its peer: FIN, reset, time-out */
-	/* user; `base` and below only while the gate is closed, the three above at any time */
+	unsigned int small_seq;   /* `next_seq` at the last look for a stream of small packets */
+	unsigned int small_other; /* that of the other direction */
+	/* user; `base`, `cookie`, `worker` and `generation` only while the gate is closed, the others at any time */
+	unsigned long long base;   /* where the target's stream stands without the redirected bytes */
+	unsigned long long cookie; /* of the source */
 	unsigned long long credit; /* bytes that may be in flight to the target */
-	unsigned long long memory; /* that its send queue may occupy: at most a quarter of its send buffer */
+	unsigned int memory;       /* that its send queue may occupy: at most a quarter of its send buffer */
 	unsigned int max_packets;  /* that may wait on the target's psock queue */
 	unsigned int worker;       /* number of the ring that takes the announcements */
-	unsigned long long base;   /* where the target's stream stands without the redirected bytes */
 	unsigned int generation;   /* of this slot */
-	unsigned int rests;        /* nobody watches the source: endings are announced. At any time */
-	unsigned long long cookie; /* of the source */
-	unsigned long long pad1[2];
+	unsigned int rests;        /* nobody watches the source: endings are announced */
+	unsigned int small_most;   /* GATE_TICKS that GATE_SMALL_PACKETS may last; 0: small ones are not looked for */
+	/* kernel, seldom, although this line is the user's */
+	unsigned int breaks;      /* packets that could not be placed */
+	unsigned int unannounced; /* records that the ring did not take */
+	unsigned int endings;     /* changes of the source's TCP state by its peer: FIN, reset, time-out */
+	unsigned int small_found; /* looks that found a stream of small packets, gate open or closed */
 };
 _Static_assert(sizeof(struct gate_direction) == 256, "four cache lines");
 

@@ -23,7 +23,7 @@ static struct pair_report some_pair(void)
 	strcpy(report.parties[1].operator_name, "hd-1");
 	report.directions[0] = (struct direction_report){.bytes = 1ull << 40, .packets = 3, .redirected_bytes = 100,
 							 .spilled_bytes = 5, .openings = 2, .holds = 1, .gate = GATE_STATE_OPEN,
-							 .closings = {1, 2, 3, 4}, .credit_bytes = 65536};
+							 .closings = {1, 2, 3, 4, 5}, .gatherings = 6, .credit_bytes = 65536};
 	report.directions[1] = (struct direction_report){.bytes = 8, .gate = GATE_STATE_CLOSED, .ended = true};
 	return report;
 }
@@ -53,6 +53,7 @@ static void a_pair_shows_everything_about_both_directions(void **unused)
 	assert_int_equal(json_integer_value(json_object_get(there, "redirected_bytes")), 100);
 	assert_int_equal(json_integer_value(json_object_get(there, "credit_bytes")), 65536);
 	assert_int_equal(json_integer_value(json_object_get(there, "holds")), 1);
+	assert_int_equal(json_integer_value(json_object_get(there, "gatherings")), 6);
 	assert_string_equal(json_text(there, "gate"), "open");
 	assert_int_equal(json_object_size(json_object_get(there, "closings")), CLOSING_COUNT);
 	assert_int_equal(

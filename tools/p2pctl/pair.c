@@ -47,9 +47,10 @@ static void print_direction(const json_t *parties, const json_t *direction, unsi
 	       number_of(direction, "bytes"), format_bytes(number_of(direction, "redirected_bytes"), b),
 	       format_bytes(number_of(direction, "spilled_bytes"), c));
 	printf("  packets    %" PRIu64 "\n", number_of(direction, "packets"));
-	printf("  gate       %s, %" PRIu64 " openings (%" PRIu64 " with a hold), closings: %s\n", text_of(direction, "gate"),
-	       number_of(direction, "openings"), number_of(direction, "holds"),
-	       format_counts(json_object_get(direction, "closings"), "none", text, sizeof text));
+	printf("  gate       %s, %" PRIu64 " openings (%" PRIu64 " with a hold), closings: %s; %" PRIu64 " gatherings\n",
+	       text_of(direction, "gate"), number_of(direction, "openings"), number_of(direction, "holds"),
+	       format_counts(json_object_get(direction, "closings"), "none", text, sizeof text),
+	       number_of(direction, "gatherings"));
 	printf("  credit     %s lent, %s in flight\n", format_bytes(number_of(direction, "credit_bytes"), a),
 	       format_bytes(number_of(direction, "in_flight_bytes"), b));
 	printf("  trims      %" PRIu64 ", breaks %" PRIu64 "\n", number_of(direction, "trims"),

@@ -52,12 +52,12 @@ static json_t *view_party(const struct relay_party_report *party)
 
 static json_t *view_direction(const struct direction_report *direction)
 {
-	return json_pack("{s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b}", "bytes", number(direction->bytes),
+	return json_pack("{s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b}", "bytes", number(direction->bytes),
 			 "packets", number(direction->packets), "redirected_bytes", number(direction->redirected_bytes),
 			 "spilled_bytes", number(direction->spilled_bytes), "gate", gate_name(direction->gate), "closings",
 			 by_reason(direction->closings), "openings", number(direction->openings), "holds",
-			 number(direction->holds), "trims",
-			 number(direction->trims), "breaks", number(direction->breaks), "credit_bytes",
+			 number(direction->holds), "gatherings", number(direction->gatherings),
+			 "trims", number(direction->trims), "breaks", number(direction->breaks), "credit_bytes",
 			 number(direction->credit_bytes), "in_flight_bytes", number(direction->in_flight_bytes), "ended",
 			 (int)direction->ended);
 }

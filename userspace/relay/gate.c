@@ -21,6 +21,7 @@
 #include "relay/worker.h"
 
 #include "base/instant.h"
+#include "relay/gather.h"
 #include "relay/hold.h"
 #include "relay/pump.h"
 
@@ -57,10 +58,12 @@ static uint64_t least(uint64_t a, uint64_t b)
 
 /* In flight must come down to this before anything is moved. What one round of the
  * hold hands up is the same however long it lasts, so it lasts longer. On a long way
- * the credit may be little more than the way holds, and must not run down. */
+ * the credit may be little more than the way holds, and must not run down. A gathering
+ * direction is moved whenever there is room, as on the copy plane. */
 static int64_t low_mark(const struct side *side)
 {
-	return (int64_t)(side->is_shut ? side->lent / 4 : side->is_far ? side->lent - side->lent / 8 : side->lent / 2);
+	return (int64_t)(side->is_shut ? side->lent / 4
+			 : side->is_far || side->gathers ? side->lent - side->lent / 8 : side->lent / 2);
 }
 
 /* ---- waiting ---- */
@@ -162,7 +165,7 @@ static void set_credit(struct side *side, uint64_t credit)
 {
 	side->lent = credit;
 	__atomic_store_n(&side->gate->max_packets, credit_packets(credit), __ATOMIC_RELAXED);
-	__atomic_store_n(&side->gate->memory, credit > side->lent_most ? credit : side->lent_most, __ATOMIC_RELAXED);
+	__atomic_store_n(&side->gate->memory, (uint32_t)(credit > side->lent_most ? credit : side->lent_most), __ATOMIC_RELAXED);
 	__atomic_store_n(&side->gate->credit, credit, __ATOMIC_RELAXED);
 }
 
@@ -274,6 +277,8 @@ static void wait_after_empty(struct side *side)
 	struct pair *pair = side_pair(side);
 	uint64_t word, acked;
 
+	if (side->gathers && !side->ending)
+		return gather_wait_for_any(side);
 	if (!side->mapped || !pair->in_map) {
 		side->since_ns = 0;
 		return side_wait_for(side, WAIT_READABLE, 0);
@@ -340,6 +345,10 @@ static bool move_some(struct side *side, int64_t room)
 		else if (copy_give(side, scratch, (size_t)size) < 0)
 			return false;
 		copy_release(side);
+		if (side->gathers && (size_t)size < most && !side->hold_length && !side->ending && !side->urgent) {
+			gather_wait_for_more(side);
+			return false;
+		}
 		return true;
 	}
 	copy_release(side);
@@ -357,6 +366,7 @@ void gate_pump(struct side *side)
 	struct pair *pair = side_pair(side);
 	int target_fd = side_other(side)->watch.fd;
 
+	gather_look(side);
 	for (unsigned round = 0; round <= ROUNDS_PER_TURN; round++) {
 		uint64_t word = load_word(side);
 		int64_t flight, room;
@@ -384,9 +394,12 @@ void gate_pump(struct side *side)
 			note_pressed(side);
 		if (hold_shut(side))
 			return;
-		flight = (int64_t)(load_redirected(side) + side->base); /* at most; a young pair need not ask TCP */
-		if (flight > low_mark(side))
-			flight = gate_in_flight(side, target_fd);
+		/* At most: TCP need not be asked each time. */
+		flight = (int64_t)(load_redirected(side) + side->base - side->acked_seen);
+		if (flight > low_mark(side)) {
+			side->acked_seen = tcp_acked(target_fd);
+			flight = (int64_t)(load_redirected(side) + side->base - side->acked_seen);
+		}
 		room = (int64_t)side->lent - flight;
 		if (flight <= low_mark(side)) {
 			side->moving = true;

@@ -179,7 +179,7 @@ void hold_begin(struct side *side)
 	uint64_t unread = handed_up(side) - side->read;
 	struct tcp_facts facts;
 
-	if (side->hold_bytes || side->never_holds || !side->mapped || side->is_far ||
+	if (side->hold_bytes || side->never_holds || side->gathers || !side->mapped || side->is_far ||
 	    buffers_moved(side) < MOVED_LEAST_BYTES || is_two_way(side) ||
 	    hold_has_small_segments(unread, tcp_charged(side->watch.fd)))
 		return;
@@ -216,10 +216,10 @@ static bool is_out_of_window(const struct side *side, bool was_quiet)
 	       !hold_window_may_grow(side->hold_window, side->hold_bytes, tcp_charged(side->watch.fd));
 }
 
-/* Only the kernel's own tuning makes room for them in time. */
-static void give_up(struct side *side)
+void hold_leave(struct side *side)
 {
-	side->never_holds = true;
+	if (!side->hold_bytes)
+		return;
 	side->hold_bytes = 0;
 	buffers_leave_receive(side);
 }
@@ -233,7 +233,8 @@ bool hold_shut(struct side *side)
 	if (up == side->hold_mark && side->quiet_looks == LOOKS_QUIET)
 		return false; /* looked at already: stopped pairs must cost nothing */
 	if (!side->owed && (is_two_way(side) || hold_has_small_segments(unread, tcp_charged(side->watch.fd)))) {
-		give_up(side);
+		side->never_holds = true; /* only the kernel's own tuning makes room for them in time */
+		hold_leave(side);
 		return false;
 	}
 	if (up != side->hold_mark) {

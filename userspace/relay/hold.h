@@ -27,6 +27,9 @@ bool hold_window_may_grow(uint32_t window, uint32_t size, uint32_t charged);
  * receive buffer is the hold's, if the way to the sender is short. */
 void hold_begin(struct side *side);
 
+/* Its receive buffer is left to the kernel's tuning until hold_begin(); not while the window is shut. */
+void hold_leave(struct side *side);
+
 /* Gate closed: shuts the window once the sender has used it up. True: the sender is
  * about to, the direction waits for a timer. */
 bool hold_shut(struct side *side);

@@ -13,6 +13,7 @@
  * when the last descriptor is closed. Worker's thread only. */
 #include "relay/worker.h"
 
+#include "relay/gather.h"
 #include "relay/pump.h"
 #include "relay/session.h"
 
@@ -217,9 +218,10 @@ static void prepare_gate(struct side *side)
 	memset(gate, 0, sizeof *gate);
 	gate->credit = side->lent;
 	gate->max_packets = credit_packets(side->lent);
-	gate->memory = side->lent_most;
+	gate->memory = (uint32_t)side->lent_most;
 	gate->worker = worker->number;
 	gate->base = side->base;
+	gate->small_most = worker->relay->never_gathers ? 0 : GATHER_TICKS_MOST;
 	gate->generation = side->generation;
 	__atomic_store_n(&gate->gate, GATE_CLOSED, __ATOMIC_RELEASE);
 }

@@ -75,6 +75,8 @@ struct side {
 	uint32_t owed_charged;       /* memory of the packet that they end */
 	uint32_t hold_window;        /* what it may have as window */
 	uint32_t hold_bytes;         /* receive buffer as hold.c set it; 0: it is not hold.c's */
+	bool gathers;                /* gate closed: many small packets come, which are moved together (gather.c) */
+	uint8_t gather_large;        /* looks in a row that found large packets */
 	bool is_far;                 /* the target, when its credit was used up last */
 	uint32_t rtt_us;             /* least round trip to it, then */
 	bool pressed;                /* its credit or its pile ran full since it was last raised */
@@ -85,6 +87,8 @@ struct side {
 	uint32_t pipe_bytes;
 	uint32_t tick_ns;       /* last timer */
 	uint32_t closings_seen; /* by credit and pile */
+	uint32_t small_seen;    /* looks of the program that found a stream of small packets */
+	uint32_t gatherings;    /* times that such a stream was gathered */
 	uint32_t receive_bytes; /* buffer that this side's socket has now; 0: the kernel tunes it */
 	uint64_t receive_mark;  /* bytes moved at the last sweep */
 	uint64_t send_mark;     /* bytes written at the last look at the target's small send buffer */
@@ -104,7 +108,12 @@ struct side {
 	uint64_t since_ns, seen;
 	int64_t flown;
 	uint64_t flown_at_ns, pressed_at_ns;
+	uint64_t acked_seen; /* of the target, when the bytes in flight were last looked at */
 	uint64_t lent, lent_most, lent_far_most; /* credit, its limit, and that for a target far away */
+	/* gather.c's present look: its end, and what was counted at its beginning. */
+	uint64_t gather_until_ns, gather_reads;
+	uint32_t gather_calls, gather_seq, gather_other_seq;
+	uint32_t gather_delay_ns; /* between two reads */
 	uint64_t idle_mark; /* `redirected` at the last look for idle credit */
 };
 

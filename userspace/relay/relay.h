@@ -44,7 +44,7 @@ void relay_probe(unsigned planes_allowed, struct probe_report *report);
 
 struct relay;
 
-enum closing_reason { CLOSING_CREDIT, CLOSING_MEMORY, CLOSING_PILE, CLOSING_FAILED, CLOSING_COUNT };
+enum closing_reason { CLOSING_CREDIT, CLOSING_MEMORY, CLOSING_PILE, CLOSING_FAILED, CLOSING_SMALL, CLOSING_COUNT };
 const char *closing_reason_name(enum closing_reason reason);
 
 enum gate_state { GATE_STATE_NONE, GATE_STATE_CLOSED, GATE_STATE_OPEN, GATE_STATE_BROKEN };
@@ -57,6 +57,7 @@ struct direction_report { /* from party 0 to party 1, and back */
 	uint64_t closings[CLOSING_COUNT];
 	uint64_t openings;
 	uint64_t holds; /* of these openings: the sender was held, and went on into an open gate */
+	uint64_t gatherings; /* times that a stream of small segments was moved by userspace on purpose */
 	uint64_t trims, breaks;
 	uint64_t credit_bytes;    /* lent now */
 	uint64_t in_flight_bytes;

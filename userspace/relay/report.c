@@ -22,6 +22,7 @@
 
 _Static_assert((int)CLOSING_CREDIT == (int)GATE_CREDIT && (int)CLOSING_MEMORY == (int)GATE_MEMORY &&
 		       (int)CLOSING_PILE == (int)GATE_PILE && (int)CLOSING_FAILED == (int)GATE_FAILED &&
+		       (int)CLOSING_SMALL == (int)GATE_SMALL &&
 		       (int)CLOSING_COUNT == (int)GATE_CLOSINGS,
 	       "report and kernel program name the same reasons");
 
@@ -47,7 +48,8 @@ const char *plane_name(enum plane plane)
 const char *closing_reason_name(enum closing_reason reason)
 {
 	static const char *const names[] = {
-		[CLOSING_CREDIT] = "credit", [CLOSING_MEMORY] = "memory", [CLOSING_PILE] = "pile", [CLOSING_FAILED] = "failed"
+		[CLOSING_CREDIT] = "credit", [CLOSING_MEMORY] = "memory", [CLOSING_PILE] = "pile", [CLOSING_FAILED] = "failed",
+		[CLOSING_SMALL] = "small"
 	};
 
 	return (unsigned)reason < CLOSING_COUNT ? names[reason] : "?";
@@ -123,6 +125,7 @@ static void fill_direction(const struct pair *pair, unsigned number, struct dire
 	report->credit_bytes = side->lent;
 	report->openings = side->openings;
 	report->holds = side->holds;
+	report->gatherings = side->gatherings;
 	report->trims = __atomic_load_n(&gate->trims, __ATOMIC_RELAXED);
 	report->breaks = __atomic_load_n(&gate->breaks, __ATOMIC_RELAXED);
 	for (unsigned i = 0; i < CLOSING_COUNT; i++)

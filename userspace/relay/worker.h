@@ -69,6 +69,7 @@ struct relay {
 	uint64_t gated_buffer_bytes; /* send buffers of gated pairs, of which the share may be filled (gate.c) */
 	bool has_buffer_locks;      /* SO_BUF_LOCK works */
 	bool tunes_receive_buffers; /* the kernel's own tuning stays within the share */
+	bool never_gathers;         /* for tests */
 	bool tunes_send_buffers;    /* same, and it can be switched on for plain pairs */
 	atomic_uint pairs_live;
 	atomic_bool refuses;

@@ -30,7 +30,7 @@ struct test_case {
 };
 
 extern const struct test_case bulk_cases[], stopped_cases[], segment_cases[], end_cases[], token_cases[], join_cases[],
-	crowd_cases[], overlap_cases[], fault_cases[], hold_cases[];
+	crowd_cases[], overlap_cases[], fault_cases[], hold_cases[], gather_cases[];
 
 struct test {
 	const struct test_case *definition;

@@ -19,7 +19,7 @@
 
 #define ROUND_EVENTS 256
 #define ROUND_BYTES (1u << 20) /* of one end, before the others have their turn */
-#define SINGLE_BATCH 256       /* one-byte messages in one sendmmsg */
+#define SEGMENT_BATCH 256      /* in a row */
 #define WAIT_MAX_NS 2000000
 
 static uint8_t scratch[PATTERN_RUN];
@@ -347,22 +347,22 @@ static size_t strip_prefix(struct end *end, uint8_t *data, size_t size)
 	return size - at;
 }
 
-/* One segment for each byte: MSG_EOR keeps the kernel from joining them. */
-static ssize_t send_single_bytes(struct end *end, size_t size)
+/* Some segments; MSG_EOR keeps the kernel from joining them. */
+static ssize_t send_segments(struct end *end, const uint8_t *data, size_t size)
 {
-	struct mmsghdr messages[SINGLE_BATCH];
-	struct iovec parts[SINGLE_BATCH];
-	const uint8_t *data = pattern_at(end->out_stream, end->sent);
+	size_t part = end->segment_bytes < size ? end->segment_bytes : size, sum = 0;
 
-	if (end->secure && !end->prefix_out) /* one record for each byte */
-		return end_write(end, data, 1);
-	if (size > SINGLE_BATCH)
-		size = SINGLE_BATCH;
-	for (size_t at = 0; at < size; at++) {
-		parts[at] = (struct iovec){ (void *)(uintptr_t)(data + at), 1 };
-		messages[at] = (struct mmsghdr){ .msg_hdr = { .msg_iov = &parts[at], .msg_iovlen = 1 } };
+	if (end->secure && !end->prefix_out) /* a record each */
+		return end_write(end, data, part);
+	for (size_t count = 0; count < SEGMENT_BATCH && sum + part <= size; count++) {
+		ssize_t done = send(end->fd, data + sum, part, MSG_NOSIGNAL | MSG_DONTWAIT | MSG_EOR);
+		if (done < 0)
+			return sum ? (ssize_t)sum : done;
+		sum += (size_t)done;
+		if ((size_t)done < part)
+			break;
 	}
-	return sendmmsg(end->fd, messages, (unsigned)size, MSG_NOSIGNAL | MSG_DONTWAIT | MSG_EOR);
+	return (ssize_t)sum;
 }
 
 static void finish_sending(struct end *end)
@@ -397,8 +397,8 @@ static void end_send(struct end *end)
 		uint64_t left = end->limit - end->sent;
 		size_t size = pace_chunk(engine, &end->out_pace, left < PATTERN_RUN ? left : PATTERN_RUN);
 		const uint8_t *data = pattern_at(end->out_stream, end->sent);
-		ssize_t done = end->single_bytes ? send_single_bytes(end, size)
-						 : end_write(end, data, size);
+		ssize_t done = end->segment_bytes ? send_segments(end, data, size)
+						  : end_write(end, data, size);
 		if (done < 0) {
 			end->blocked = errno == EAGAIN;
 			if (!end->blocked)

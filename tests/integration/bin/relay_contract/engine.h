@@ -64,7 +64,7 @@ struct end {
 	uint64_t limit; /* may send up to here now */
 	uint64_t total; /* the stream's length */
 	enum finish finish;
-	bool single_bytes; /* one segment for each byte */
+	unsigned segment_bytes; /* of each segment, a packet of its own; 0: as the kernel likes */
 	struct pace out_pace;
 	bool fin_sent;
 	bool blocked; /* the last send said EAGAIN */

@@ -75,6 +75,7 @@ static char *settings_text(const struct host_settings *settings)
 		{ "break_packet_every", settings->break_packet_every },
 		{ "no_trim", settings->no_trim },
 		{ "lobby", settings->lobby },
+		{ "no_gathering", settings->no_gathering },
 		{ "no_pipes", settings->no_pipes },
 		{ "both_families", settings->both_families },
 	};
@@ -241,6 +242,7 @@ static void read_direction(const json_t *json, struct direction_report *report)
 		.bytes = number(json, "bytes"), .packets = number(json, "packets"),
 		.redirected_bytes = number(json, "redirected"), .spilled_bytes = number(json, "spilled"),
 		.openings = number(json, "openings"), .holds = number(json, "holds"), .trims = number(json, "trims"), .breaks = number(json, "breaks"),
+		.gatherings = number(json, "gatherings"),
 		.credit_bytes = number(json, "credit"), .in_flight_bytes = number(json, "in_flight"),
 		.gate = (enum gate_state)number(json, "gate"), .ended = json_is_true(json_object_get(json, "ended")),
 	};

@@ -21,6 +21,7 @@ struct host_settings {
 	unsigned lose_record_every, lose_packet_every, break_packet_every, late_record_every;
 	bool no_trim;
 	bool lobby; /* the way in for parties of every transport */
+	bool no_gathering; /* of small segments */
 	bool no_pipes; /* what splices must copy */
 };
 

@@ -46,7 +46,7 @@ struct selection {
 };
 
 static const struct test_case *const topics[] = {
-	token_cases, end_cases, bulk_cases, hold_cases, join_cases, crowd_cases, segment_cases, overlap_cases, fault_cases, stopped_cases,
+	token_cases, end_cases, bulk_cases, hold_cases, gather_cases, join_cases, crowd_cases, segment_cases, overlap_cases, fault_cases, stopped_cases,
 };
 
 static struct pair *pairs_by_port[65536];

@@ -60,7 +60,7 @@ struct pair *pair_open(struct test *test, const struct pair_plan *plan)
 			.fd = -1, .engine = &test->engine, .uses_ipv6 = plan->uses_ipv6[side], .token_mode = plan->token_modes[side],
 			.out_stream = stream + side, .in_stream = stream + !side,
 			.total = out->total, .limit = out->holds ? 0 : out->limit ? out->limit : out->total,
-			.finish = out->finish, .single_bytes = out->single_bytes,
+			.finish = out->finish, .segment_bytes = out->segment_bytes,
 			.out_pace = out->writer, .in_pace = in->reader, .stopped = in->reader_is_stopped,
 			.checksum_in = 1, .checksum_out = 1,
 		};

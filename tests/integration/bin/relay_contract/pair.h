@@ -11,7 +11,7 @@ struct flow {
 	enum finish finish;
 	struct pace writer, reader;
 	bool reader_is_stopped;
-	bool single_bytes;
+	unsigned segment_bytes; /* as of an end */
 	bool holds; /* sends nothing yet: limit is 0 */
 };
 

@@ -12,11 +12,12 @@
 
 #define PAUSE_AFTER 1000
 
-static struct pair *segments_open(struct test *test)
+/* `gathers`: the relay may. */
+static struct pair *segments_open(struct test *test, bool gathers)
 {
-	struct host_settings settings = { 0 };
+	struct host_settings settings = { .no_gathering = !gathers };
 	struct pair_plan plan = {
-		.flows = { { .total = FOREVER, .limit = PAUSE_AFTER, .single_bytes = true }, { .total = FOREVER, .limit = PAUSE_AFTER, .single_bytes = true } },
+		.flows = { { .total = FOREVER, .limit = PAUSE_AFTER, .segment_bytes = 1 }, { .total = FOREVER, .limit = PAUSE_AFTER, .segment_bytes = 1 } },
 		.send_buffer = TEST_BUFFER, .receive_buffer = TEST_BUFFER,
 	};
 
@@ -38,16 +39,16 @@ static void segments_finish(struct pair *pair, const char *how, double seconds)
 	    !pair_check_redirected(pair))
 		return;
 	const struct direction_report *d = &pair->report.directions[0];
-	test_note(test, "%s: %llu bytes in %.1f s, %llu packets, redirected %.0f %%, closings credit %llu memory %llu pile %llu",
+	test_note(test, "%s: %llu bytes in %.1f s, %llu packets, redirected %.0f %%, closings credit %llu memory %llu pile %llu small %llu",
 		  how, (unsigned long long)d->bytes, seconds, (unsigned long long)d->packets,
 		  100 * (double)d->redirected_bytes / (double)d->bytes, (unsigned long long)d->closings[CLOSING_CREDIT],
-		  (unsigned long long)d->closings[CLOSING_MEMORY], (unsigned long long)d->closings[CLOSING_PILE]);
+		  (unsigned long long)d->closings[CLOSING_MEMORY], (unsigned long long)d->closings[CLOSING_PILE], (unsigned long long)d->closings[CLOSING_SMALL]);
 }
 
-static void single_bytes(struct test *test)
+static void single_bytes_with(struct test *test, bool gathers)
 {
 	struct memory_watch *memory = memory_watch_start(test, PAIR_MEMORY + MEMORY_SLACK);
-	struct pair *pair = segments_open(test);
+	struct pair *pair = segments_open(test, gathers);
 
 	if (!pair)
 		goto out;
@@ -72,10 +73,20 @@ out:
 	memory_watch_finish(memory);
 }
 
-static void single_bytes_stopped(struct test *test)
+static void single_bytes(struct test *test)
+{
+	single_bytes_with(test, false);
+}
+
+static void single_bytes_gathered(struct test *test)
+{
+	single_bytes_with(test, true);
+}
+
+static void single_bytes_stopped_with(struct test *test, bool gathers)
 {
 	struct memory_watch *memory = memory_watch_start(test, PAIR_MEMORY + MEMORY_SLACK);
-	struct pair *pair = segments_open(test);
+	struct pair *pair = segments_open(test, gathers);
 
 	if (!pair)
 		goto out;
@@ -91,6 +102,16 @@ static void single_bytes_stopped(struct test *test)
 		test_fail(test, "the gate was never closed");
 out:
 	memory_watch_finish(memory);
+}
+
+static void single_bytes_stopped(struct test *test)
+{
+	single_bytes_stopped_with(test, false);
+}
+
+static void single_bytes_stopped_gathered(struct test *test)
+{
+	single_bytes_stopped_with(test, true);
 }
 
 /* Urgent bytes are bytes of the stream like all others. */
@@ -124,5 +145,7 @@ const struct test_case segment_cases[] = {
 	{ "urgent-bytes", "urgent bytes among others", ON_ALL, urgent_bytes, false },
 	{ "single-bytes", "one-byte segments at full speed; memory is bounded", ON_ALL, single_bytes, true },
 	{ "single-bytes-stopped", "one-byte segments at full speed against a stopped reader", ON_ALL, single_bytes_stopped, true },
+	{ "single-bytes-gathered", "single-bytes where the relay gathers them", ON_SOCKMAP, single_bytes_gathered, true },
+	{ "single-bytes-stopped-gathered", "single-bytes-stopped where the relay gathers them", ON_SOCKMAP, single_bytes_stopped_gathered, true },
 	{ 0 },
 };

@@ -241,6 +241,7 @@ int main(int argc, char **argv)
 	/* Workers look at it when they have pairs. */
 	for (unsigned at = 0; at < host.relay->worker_count && setting(settings, "no_pipes", 0); at++)
 		host.relay->workers[at].pipes.most = 0;
+	host.relay->never_gathers = setting(settings, "no_gathering", 0);
 	struct doorway_options door = {
 		.relay = host.relay,
 		.accept_timeout_ms = setting(settings, "accept_timeout_ms", 10000),

@@ -24,11 +24,11 @@ static json_t *counts(const uint64_t *values, size_t count)
 
 static json_t *direction(const struct direction_report *report)
 {
-	return json_pack("{s:I, s:I, s:I, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:b}",
+	return json_pack("{s:I, s:I, s:I, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:b}",
 			 "bytes", (json_int_t)report->bytes, "packets", (json_int_t)report->packets,
 			 "redirected", (json_int_t)report->redirected_bytes, "spilled", (json_int_t)report->spilled_bytes,
 			 "closings", counts(report->closings, CLOSING_COUNT), "openings", (json_int_t)report->openings,
-			 "holds", (json_int_t)report->holds,
+			 "holds", (json_int_t)report->holds, "gatherings", (json_int_t)report->gatherings,
 			 "trims", (json_int_t)report->trims, "breaks", (json_int_t)report->breaks,
 			 "credit", (json_int_t)report->credit_bytes, "in_flight", (json_int_t)report->in_flight_bytes,
 			 "gate", (int)report->gate, "ended", report->ended);
