@@ -209,7 +209,7 @@ static void depth_is_limited_both_ways(void **state)
 		size_t size;
 
 		assert_round_trip(fits, fits);
-		assert_int_equal(grpc_request_frame(&request, &frame, &size), -EMSGSIZE);
+		assert_int_equal(grpc_request_frame(&request, &frame, &size), -ELOOP);
 		json_decref(fits);
 		json_decref(too_deep);
 	}
@@ -343,8 +343,36 @@ static void number_of_fields_is_limited(void **state)
 		bytes[i] = 0x50;
 		bytes[i + 1] = 1;
 	}
-	assert_int_equal(grpc_request_decode(bytes, size, &decoded), -EBADMSG);
+	assert_int_equal(grpc_request_decode(bytes, size, &decoded), -E2BIG);
 	free(bytes);
+}
+
+/* What is sent is counted as it is received: to the field. */
+static void as_many_fields_may_be_sent_as_received(void **state)
+{
+	(void)state;
+	/* The method, params, the member without a key (3), and the list's values. */
+	json_t *list = json_array(), *params = json_pack("{s:o}", "", list);
+	struct hyper_request request = { .method = (char *)"m", .params = params };
+	size_t size;
+
+	while (json_array_size(list) < (WIRE_FIELDS_MAX - 5) / 2)
+		json_array_append_new(list, json_real(1));
+	for (unsigned more = 0; more < 3; more++) {
+		struct hyper_request decoded;
+		uint8_t *frame;
+		int error = grpc_request_frame(&request, &frame, &size);
+
+		assert_int_equal(error, more < 2 ? 0 : -E2BIG);
+		if (error)
+			break;
+		assert_int_equal(grpc_request_decode(frame + GRPC_FRAME_HEADER_SIZE, size - GRPC_FRAME_HEADER_SIZE,
+						     &decoded), 0);
+		hyper_request_clear(&decoded);
+		free(frame);
+		*(more ? &request.client_name : &request.id) = (char *)"x";
+	}
+	json_decref(params);
 }
 
 static void copies_are_independent(void **state)
@@ -450,6 +478,7 @@ int main(void)
 		cmocka_unit_test(unknown_fields_are_skipped),
 		cmocka_unit_test(too_large_a_message_is_refused),
 		cmocka_unit_test(number_of_fields_is_limited),
+		cmocka_unit_test(as_many_fields_may_be_sent_as_received),
 		cmocka_unit_test(copies_are_independent),
 		cmocka_unit_test(recorded_messages_survive_both_ways),
 	};

@@ -90,7 +90,7 @@ static void call_message(struct stream *stream, const uint8_t *message, size_t s
 	}
 	error = grpc_response_decode(message, size, &call->response);
 	if (error)
-		finish_call(call, grpc_status_of_errno(error), "grpc: the response cannot be decoded", false);
+		finish_call(call, grpc_status_of_errno(error), grpc_decode_failure(error), false);
 	else
 		call->has_response = true;
 }

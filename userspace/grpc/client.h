@@ -55,8 +55,8 @@ typedef void (*grpc_call_done)(const struct grpc_result *result, void *context);
 
 /* `done` is called exactly once, never from inside; not at all after a negative
  * errno: -ENOTCONN (not ready, or dead), -ESHUTDOWN (see accepts_calls), -EILSEQ,
- * -EMSGSIZE, -ENOBUFS (too much waits to be sent), -ENOMEM. In all of these
- * nothing was sent. */
+ * -ELOOP, -E2BIG, -EMSGSIZE, -ENOBUFS (too much waits to be sent), -ENOMEM. In all of
+ * these nothing was sent. */
 int grpc_connection_call(struct grpc_connection *connection, const struct hyper_request *request, unsigned timeout_ms,
 			 grpc_call_done done, void *context);
 

@@ -214,13 +214,13 @@ const struct peer_identities *grpc_reverse_request_identities(const struct grpc_
 }
 
 /* An answer for a response that cannot be sent as it is. */
-static int frame_failure(const struct hyper_request *request, uint8_t **frame, size_t *size)
+static int frame_failure(const struct hyper_request *request, int error, uint8_t **frame, size_t *size)
 {
 	const struct hyper_response failure = {
 		.id = request->id,
 		.has_error = true,
 		.code = -100,
-		.message = (char *)"the response is too large or malformed",
+		.message = (char *)grpc_frame_failure(error),
 	};
 
 	return grpc_response_frame(&failure, frame, size);
@@ -238,7 +238,7 @@ void grpc_reverse_answer(struct grpc_reverse_request *request, const struct hype
 	}
 	error = grpc_response_frame(response, &request->answer, &request->answer_size);
 	if (error)
-		error = frame_failure(&request->request, &request->answer, &request->answer_size);
+		error = frame_failure(&request->request, error, &request->answer, &request->answer_size);
 	connection = reverse->connection;
 	while (!error && (request = TAILQ_FIRST(&reverse->requests)) && request->answer) {
 		uint8_t *frame = request->answer;

@@ -67,28 +67,36 @@ int hyper_response_copy(const struct hyper_response *from, struct hyper_response
 /* Unused memory behind a frame that is worth giving back. */
 #define SLACK_MAX 4096
 
-/* Both add what the field takes on the wire at most. */
-static int set_text(const char *text, char **field, size_t *size_bound)
+/* Both add what the field takes on the wire. */
+static int set_text(const char *text, char **field, struct wire_need *need)
 {
 	size_t length = text ? strlen(text) : 0;
 
-	*size_bound += FIELD_OVERHEAD + length;
+	need->bytes += FIELD_OVERHEAD + length;
+	need->fields += length > 0;
 	if (!text)
 		return 0;
 	*field = (char *)text;
 	return utf8_is_valid((const uint8_t *)text, length) ? 0 : -EILSEQ;
 }
 
-static int set_struct(struct arena *arena, const json_t *object, Google__Protobuf__Struct **field, size_t *size_bound)
+static int set_struct(struct arena *arena, const json_t *object, Google__Protobuf__Struct **field,
+		      struct wire_need *need)
 {
-	*size_bound += FIELD_OVERHEAD;
-	return json_is_object(object) ? struct_from_json(arena, object, field, size_bound) : 0;
+	if (!json_is_object(object))
+		return 0;
+	need->bytes += FIELD_OVERHEAD;
+	need->fields++;
+	return struct_from_json(arena, object, field, need);
 }
 
-static int pack_frame(const ProtobufCMessage *message, size_t size_bound, uint8_t **frame, size_t *size)
+static int pack_frame(const ProtobufCMessage *message, const struct wire_need *need, uint8_t **frame, size_t *size)
 {
-	uint8_t *bytes = malloc(GRPC_FRAME_HEADER_SIZE + size_bound), *shrunk;
+	uint8_t *bytes, *shrunk;
 
+	if (need->fields > WIRE_FIELDS_MAX)
+		return -E2BIG;
+	bytes = malloc(GRPC_FRAME_HEADER_SIZE + need->bytes);
 	if (!bytes)
 		return -ENOMEM;
 	size_t length = protobuf_c_message_pack(message, bytes + GRPC_FRAME_HEADER_SIZE);
@@ -103,7 +111,7 @@ static int pack_frame(const ProtobufCMessage *message, size_t size_bound, uint8_
 	bytes[3] = (uint8_t)(length >> 8);
 	bytes[4] = (uint8_t)length;
 	*size = GRPC_FRAME_HEADER_SIZE + length;
-	if (size_bound - length > SLACK_MAX && (shrunk = realloc(bytes, *size)))
+	if (need->bytes - length > SLACK_MAX && (shrunk = realloc(bytes, *size)))
 		bytes = shrunk;
 	*frame = bytes;
 	return 0;
@@ -113,19 +121,19 @@ int grpc_request_frame(const struct hyper_request *request, uint8_t **frame, siz
 {
 	Request message = REQUEST__INIT;
 	struct arena arena;
-	size_t size_bound = 0;
+	struct wire_need need = { 0 };
 	int error;
 
 	arena_init(&arena);
-	error = set_text(request->method, &message.method, &size_bound);
+	error = set_text(request->method, &message.method, &need);
 	if (!error)
-		error = set_text(request->id, &message.id, &size_bound);
+		error = set_text(request->id, &message.id, &need);
 	if (!error)
-		error = set_text(request->client_name, &message.clientname, &size_bound);
+		error = set_text(request->client_name, &message.clientname, &need);
 	if (!error)
-		error = set_struct(&arena, request->params, &message.params, &size_bound);
+		error = set_struct(&arena, request->params, &message.params, &need);
 	if (!error)
-		error = pack_frame(&message.base, size_bound, frame, size);
+		error = pack_frame(&message.base, &need, frame, size);
 	arena_release(&arena);
 	return error;
 }
@@ -135,26 +143,58 @@ int grpc_response_frame(const struct hyper_response *response, uint8_t **frame, 
 	Response message = RESPONSE__INIT;
 	Error failure = ERROR__INIT;
 	struct arena arena;
-	size_t size_bound = 0;
+	struct wire_need need = { 0 };
 	int error;
 
 	arena_init(&arena);
-	error = set_text(response->id, &message.id, &size_bound);
+	error = set_text(response->id, &message.id, &need);
 	if (!error)
-		error = set_struct(&arena, response->result, &message.result, &size_bound);
+		error = set_struct(&arena, response->result, &message.result, &need);
 	if (response->has_error) {
 		message.error = &failure;
 		failure.code = response->code;
-		size_bound += 2 * FIELD_OVERHEAD; /* the message itself, and the code */
+		need.bytes += 2 * FIELD_OVERHEAD; /* the message itself, and the code */
+		need.fields += 1 + (failure.code != 0);
 		if (!error)
-			error = set_text(response->message, &failure.message, &size_bound);
+			error = set_text(response->message, &failure.message, &need);
 		if (!error)
-			error = set_struct(&arena, response->data, &failure.data, &size_bound);
+			error = set_struct(&arena, response->data, &failure.data, &need);
 	}
 	if (!error)
-		error = pack_frame(&message.base, size_bound, frame, size);
+		error = pack_frame(&message.base, &need, frame, size);
 	arena_release(&arena);
 	return error;
+}
+
+#define FIELDS_ARE " (two for each value of a list, four for each member of a map)"
+_Static_assert(WIRE_DEPTH_MAX == 64 && WIRE_FIELDS_MAX == 131072, "the sentences say other limits");
+
+const char *grpc_frame_failure(int error)
+{
+	switch (error) {
+	case -EILSEQ:
+		return "grpc: error while marshaling: string field contains invalid UTF-8";
+	case -EMSGSIZE:
+		return "trying to send message larger than max";
+	case -E2BIG:
+		return "trying to send message with more than 131072 fields" FIELDS_ARE;
+	case -ELOOP:
+		return "trying to send message nested deeper than 64 levels";
+	default:
+		return strerror(-error);
+	}
+}
+
+const char *grpc_decode_failure(int error)
+{
+	switch (error) {
+	case -E2BIG:
+		return "grpc: received message with more than 131072 fields" FIELDS_ARE;
+	case -EBADMSG:
+		return "grpc: received message that cannot be decoded";
+	default:
+		return strerror(-error);
+	}
 }
 
 /* In the arena; 0 or a negative errno. */
@@ -163,8 +203,10 @@ static int unpack(struct arena *arena, const ProtobufCMessageDescriptor *descrip
 {
 	ProtobufCAllocator allocator = arena_allocator(arena);
 
-	if (size > GRPC_MESSAGE_MAX || !wire_measure(descriptor, bytes, size, fields))
+	if (size > GRPC_MESSAGE_MAX)
 		return -EBADMSG;
+	if (!wire_measure(descriptor, bytes, size, fields))
+		return *fields > WIRE_FIELDS_MAX ? -E2BIG : -EBADMSG;
 	*message = protobuf_c_message_unpack(descriptor, &allocator, size, bytes);
 	return *message ? 0 : -EBADMSG;
 }

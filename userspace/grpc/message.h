@@ -33,13 +33,19 @@ int hyper_response_copy(const struct hyper_response *from, struct hyper_response
 #define GRPC_MESSAGE_MAX (4u << 20)
 
 /* One whole frame (flag 0, big-endian length, message), malloc'd.
- * 0, -ENOMEM, -EILSEQ (text that is not UTF-8) or -EMSGSIZE. */
+ * 0, -ENOMEM, -EILSEQ (text that is not UTF-8), -ELOOP (nested
+ * deeper than WIRE_DEPTH_MAX), -E2BIG (more than WIRE_FIELDS_MAX fields) or -EMSGSIZE. */
 int grpc_request_frame(const struct hyper_request *request, uint8_t **frame, size_t *size);
 int grpc_response_frame(const struct hyper_response *response, uint8_t **frame, size_t *size);
+/* A sentence about a negative errno of these, or of sending the frame. */
+const char *grpc_frame_failure(int error);
 
 /* The message behind a frame header. A missing Struct of `params` decodes as an
- * empty object; a missing result stays NULL. 0, -EBADMSG or -ENOMEM. */
+ * empty object; a missing result stays NULL. 0, -EBADMSG, -E2BIG
+ * (more than WIRE_FIELDS_MAX fields) or -ENOMEM. */
 int grpc_request_decode(const uint8_t *message, size_t size, struct hyper_request *request);
 /* The same; `weight_bytes` gets about what the request takes in memory at most. */
 int grpc_request_decode_weighed(const uint8_t *bytes, size_t size, struct hyper_request *request, size_t *weight_bytes);
 int grpc_response_decode(const uint8_t *message, size_t size, struct hyper_response *response);
+/* A sentence about a negative errno of these. */
+const char *grpc_decode_failure(int error);

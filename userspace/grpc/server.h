@@ -68,7 +68,8 @@ const struct peer_identities *grpc_reverse_identities(const struct grpc_reverse 
  * from inside. */
 void grpc_reverse_expel(struct grpc_reverse *reverse, int status, const char *message);
 
-/* -EPIPE: the stream has ended; -ENOBUFS: too many wait; -EILSEQ, -EMSGSIZE, -ENOMEM.
+/* -EPIPE: the stream has ended; -ENOBUFS: too many wait; -EILSEQ, -ELOOP, -E2BIG, -EMSGSIZE,
+ * -ENOMEM.
  * Queued: a stream carries one request at a time. `timeout_ms` counts from the
  * call, waiting included. A request whose answer is late ends the stream (the
  * next answer could not be told apart). `done` is called exactly once, never

@@ -131,7 +131,7 @@ static void call_ended(struct stream *stream)
 	if (error == -ENOBUFS)
 		call_broken(stream, error);
 	else if (error)
-		refuse_call(call, grpc_status_of_errno(error), "grpc: the request cannot be decoded");
+		refuse_call(call, grpc_status_of_errno(error), grpc_decode_failure(error));
 	if (error)
 		return;
 	stream->kind = &delivered_kind;
@@ -200,8 +200,7 @@ void grpc_call_respond(struct grpc_call *call, const struct hyper_response *resp
 	if (!error)
 		error = stream_send(call->stream, frame, size);
 	if (error)
-		grpc_call_fail(call, grpc_status_of_errno(error),
-			       error == -EMSGSIZE ? "the response is too large or too deep" : "the response cannot be sent");
+		grpc_call_fail(call, grpc_status_of_errno(error), grpc_frame_failure(error));
 	else
 		grpc_call_fail(call, GRPC_STATUS_OK, NULL);
 }

@@ -131,6 +131,8 @@ int grpc_status_of_errno(int error)
 	case -EOPNOTSUPP:
 		return GRPC_STATUS_UNIMPLEMENTED;
 	case -EMSGSIZE:
+	case -E2BIG:
+	case -ELOOP:
 	case -ENOMEM:
 	case -ENOBUFS:
 		return GRPC_STATUS_RESOURCE_EXHAUSTED;

@@ -16,7 +16,7 @@
 
 struct filler {
 	struct arena *arena;
-	size_t size_bound; /* of the wire form so far */
+	struct wire_need need; /* so far */
 };
 
 static int fill_struct(struct filler *filler, const json_t *object, unsigned depth, Google__Protobuf__Struct *result);
@@ -26,7 +26,8 @@ static int fill_list(struct filler *filler, const json_t *array, unsigned depth,
 static int fill_value(struct filler *filler, const json_t *json, unsigned depth, Google__Protobuf__Value *value)
 {
 	google__protobuf__value__init(value);
-	filler->size_bound += 1 + sizeof(double); /* the largest scalar; a LENGTH_PREFIX is shorter */
+	filler->need.fields++;
+	filler->need.bytes += 1 + sizeof(double); /* the largest scalar; a LENGTH_PREFIX is shorter */
 	switch (json_typeof(json)) {
 	case JSON_NULL:
 		value->kind_case = GOOGLE__PROTOBUF__VALUE__KIND_NULL_VALUE;
@@ -44,7 +45,7 @@ static int fill_value(struct filler *filler, const json_t *json, unsigned depth,
 	case JSON_STRING:
 		value->kind_case = GOOGLE__PROTOBUF__VALUE__KIND_STRING_VALUE;
 		value->string_value = (char *)json_string_value(json);
-		filler->size_bound += json_string_length(json);
+		filler->need.bytes += json_string_length(json);
 		return utf8_is_valid((const uint8_t *)value->string_value, json_string_length(json)) ? 0 : -EILSEQ;
 	case JSON_OBJECT:
 		value->kind_case = GOOGLE__PROTOBUF__VALUE__KIND_STRUCT_VALUE;
@@ -65,10 +66,11 @@ static int fill_list(struct filler *filler, const json_t *array, unsigned depth,
 
 	google__protobuf__list_value__init(result);
 	if (depth > WIRE_DEPTH_MAX)
-		return -EMSGSIZE;
+		return -ELOOP;
 	if (!count)
 		return 0;
-	filler->size_bound += count * LENGTH_PREFIX;
+	filler->need.fields += count;
+	filler->need.bytes += count * LENGTH_PREFIX;
 	values = arena_allocate(filler->arena, count * sizeof(*values));
 	result->values = arena_allocate(filler->arena, count * sizeof(*result->values));
 	if (!values || !result->values)
@@ -98,10 +100,11 @@ static int fill_struct(struct filler *filler, const json_t *object, unsigned dep
 
 	google__protobuf__struct__init(result);
 	if (depth > WIRE_DEPTH_MAX)
-		return -EMSGSIZE;
+		return -ELOOP;
 	if (!count)
 		return 0;
-	filler->size_bound += count * 3 * LENGTH_PREFIX; /* entry, key, value */
+	filler->need.fields += count * 2; /* entry, value; keys below, as empty ones are left out */
+	filler->need.bytes += count * 3 * LENGTH_PREFIX; /* entry, key, value */
 	entries = arena_allocate(filler->arena, count * sizeof(*entries));
 	result->fields = arena_allocate(filler->arena, count * sizeof(*result->fields));
 	if (!entries || !result->fields)
@@ -113,7 +116,8 @@ static int fill_struct(struct filler *filler, const json_t *object, unsigned dep
 			return error;
 		if (!utf8_is_valid((const uint8_t *)key, key_length))
 			return -EILSEQ;
-		filler->size_bound += key_length;
+		filler->need.fields += key_length > 0;
+		filler->need.bytes += key_length;
 		google__protobuf__struct__fields_entry__init(&entries[i].field);
 		entries[i].field.key = (char *)key;
 		entries[i].field.value = &entries[i].value;
@@ -124,15 +128,15 @@ static int fill_struct(struct filler *filler, const json_t *object, unsigned dep
 	return 0;
 }
 
-int struct_from_json(struct arena *arena, const json_t *object, Google__Protobuf__Struct **result, size_t *size_bound)
+int struct_from_json(struct arena *arena, const json_t *object, Google__Protobuf__Struct **result, struct wire_need *need)
 {
-	struct filler filler = { arena, 0 };
+	struct filler filler = { arena, *need };
 	int error = -ENOMEM;
 
 	*result = arena_allocate(arena, sizeof(**result));
 	if (*result)
 		error = fill_struct(&filler, object, 1, *result);
-	*size_bound += filler.size_bound;
+	*need = filler.need;
 	return error;
 }
 

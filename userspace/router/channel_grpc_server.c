@@ -230,7 +230,7 @@ static void server_deliver(struct channel *channel, struct delivery *delivery)
 	int error = grpc_reverse_send(peer->reverse, &request, REVERSE_TIMEOUT_MS, reverse_answered, sent);
 	if (error < 0) {
 		free(sent);
-		delivery_fail(delivery, strerror(-error));
+		delivery_fail(delivery, grpc_frame_failure(error));
 		return;
 	}
 	*sent = (struct reverse_delivery){ own->deliveries, &own->deliveries, own, delivery };

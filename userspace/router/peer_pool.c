@@ -213,10 +213,7 @@ static void call_start(struct peer_call *call, struct link *link)
 		call->waiter.repetitions++;
 		waiter_place(&call->waiter);
 	} else {
-		waiter_fail(&call->waiter, GRPC_STATUS_INTERNAL,
-			    error == -EILSEQ	? "grpc: error while marshaling: string field contains invalid UTF-8" :
-			    error == -EMSGSIZE	? "trying to send message larger than max" :
-						  strerror(-error));
+		waiter_fail(&call->waiter, GRPC_STATUS_INTERNAL, grpc_frame_failure(error));
 	}
 }
 
