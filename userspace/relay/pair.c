@@ -155,7 +155,7 @@ void pair_pump(struct side *side)
 	if (pair->over || pair->closing)
 		return;
 	if (pair->gated) {
-		if (pair->plane_reason == REASON_JOINING)
+		if (pair->plane_reason == REASON_YOUNG || pair->plane_reason == REASON_JOINING)
 			join_try(pair);
 		if (!pair->over)
 			gate_pump(side);
@@ -193,7 +193,7 @@ static void choose_plane(struct pair *pair)
 	}
 	pair->gated = true;
 	pair->plane = PLANE_COPY;
-	pair->plane_reason = REASON_JOINING;
+	pair->plane_reason = REASON_YOUNG;
 	for (unsigned i = 0; i < 2; i++) {
 		struct side *side = &pair->sides[i];
 
@@ -291,6 +291,7 @@ int pair_start(struct worker *worker, const struct relay_party parties[2], uint6
 	worker->last = pair;
 	worker->pair_count++;
 	worker->past.pairs_joined++;
+	join_await(pair);
 	/* Behind the caller, so that a pair never ends before its id is known. */
 	for (unsigned i = 0; i < 2; i++)
 		side_wait_for(&pair->sides[i], WAIT_TIMER, pair->joined_ns);
@@ -303,7 +304,7 @@ out:
 			credit_return(&relay->budget, pair->sides[i].lent);
 			worker->sides[pair->sides[i].index] = NULL;
 		}
-		slots_retire(&relay->slots, pair->sides[0].index);
+		slots_give_back(&relay->slots, pair->sides[0].index);
 	}
 refuse:
 	free(pair);
@@ -371,8 +372,11 @@ void pair_end(struct pair *pair, enum outcome outcome, const char *detail, ...)
 	worker->past.ended[outcome]++;
 	if (outcome == OUTCOME_BOOKS_WRONG)
 		worker->past.books_wrong++;
-	if (pair->gated)
+	if (pair->slots_seen)
 		slots_retire(&relay->slots, pair->sides[0].index);
+	else if (pair->gated)
+		slots_give_back(&relay->slots, pair->sides[0].index);
+	join_forget(pair);
 	*(pair->previous ? &pair->previous->next : &worker->first) = pair->next;
 	*(pair->next ? &pair->next->previous : &worker->last) = pair->previous;
 	worker->pair_count--;

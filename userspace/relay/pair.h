@@ -29,6 +29,7 @@ enum side_wait {
 enum plane_reason { /* why a pair runs on the plane it runs on; sentences in report.c */
 	REASON_BEST,          /* the best plane that the probe accepts */
 	REASON_NO_INDEX,      /* all slots of the kernel map are taken */
+	REASON_YOUNG,         /* plain copying until it is worth entering the map */
 	REASON_JOINING,       /* plain copying before the sockets enter the map */
 	REASON_SLOW_READER,   /* not joined in time; tried again when quiet */
 	REASON_REFUSED,       /* the map refused the first socket */
@@ -122,6 +123,7 @@ struct pair {
 	bool gated;     /* has slots in the maps; the pump of gate.c serves it */
 	bool in_map;    /* both sockets are in the map */
 	bool stays_out; /* will never be (again) */
+	bool slots_seen; /* a socket was being entered: the program may have seen the slots */
 	bool closing;   /* both directions ended; waits for the unsent tails */
 	bool over;      /* pair_end() has run */
 	bool asked[2];

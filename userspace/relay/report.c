@@ -76,6 +76,9 @@ static void tell_reason(const struct pair *pair, char text[PROBE_TEXT_SIZE])
 	case REASON_NO_INDEX:
 		why = "no slot was free in the kernel's map";
 		break;
+	case REASON_YOUNG:
+		why = "young; enters the kernel's map when it has lived for 20 ms or sent a little";
+		break;
 	case REASON_JOINING:
 		why = "copying what came before the join";
 		break;

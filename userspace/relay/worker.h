@@ -36,6 +36,8 @@ struct worker {
 	pthread_t thread;
 	char *scratch; /* CHUNK_BYTES */
 	struct pair *first, *last; /* live pairs */
+	struct pair *young;        /* the oldest live pair that has not been asked to enter the map; all younger ones have not either */
+	struct loop_timer young_timer;
 	struct pair *dead;         /* ended in this round */
 	struct loop_timer bury_timer;
 	unsigned pair_count;
