@@ -314,7 +314,11 @@ static bool move_some(struct side *side, int64_t room)
 		else if (copy_give(side, scratch, (size_t)size) < 0)
 			return false;
 		copy_release(side);
-		return true;
+		/* What comes behind a short read is a new event; in the map there may be none. */
+		if (side->mapped || (size_t)size == most || side->hold_length || side->ending || side->urgent)
+			return true;
+		side_wait_for(side, WAIT_READABLE, 0);
+		return false;
 	}
 	copy_release(side);
 	if (size == 0)

@@ -8,7 +8,7 @@
  *
  * Before the insertion both gates are closed with a count of 0 and both own
  * buffers are empty, so everything that was read has been written. `base` is
- * sampled again and must be what it was at pairing plus the writes since. Then
+ * sampled and must be what was written before the pairing and since. Then
  * each socket is entered: its count of read bytes is split into before and since,
  * its cookie into the index, the socket into the map. Nothing is redirected
  * before both are in, because only the pump opens gates and only for pairs that
@@ -73,8 +73,6 @@ static bool is_base_right(struct pair *pair)
 		struct side *side = &pair->sides[i], *target = side_other(side);
 		uint64_t end;
 
-		if (!side->copied) /* since it was sampled nobody has written to the target */
-			continue;
 		end = tcp_stream_end(target->watch.fd);
 		if (end == side->base)
 			continue;
@@ -110,6 +108,13 @@ static void enter_map(struct pair *pair)
 	}
 	for (unsigned i = 0; i < 2 && !pair->over; i++)
 		gate_pump(&pair->sides[i]);
+}
+
+/* The listener asks for a send buffer; what it got limits the credit. */
+static void find_credit_limits(struct pair *pair)
+{
+	for (unsigned i = 0; i < 2; i++)
+		pair->sides[i].lent_most = tcp_send_buffer(pair->sides[!i].watch.fd) / 4;
 }
 
 static bool is_young(const struct pair *pair)
@@ -163,6 +168,7 @@ void join_try(struct pair *pair)
 		if (is_young(pair))
 			return;
 		pair->plane_reason = REASON_JOINING;
+		find_credit_limits(pair);
 	}
 	if (sides[0].ended || sides[1].ended)
 		return stay_out(pair, REASON_REFUSED, -EOPNOTSUPP);

@@ -39,6 +39,9 @@ void loop_stop(struct loop *loop);
  * 0 or a negative errno. */
 int loop_watch_add(struct loop *loop, struct loop_watch *watch, int fd, uint32_t events,
 		   void (*ready)(struct loop_watch *watch, uint32_t events));
+/* Takes the descriptor of `from` over, a watch of this loop, which is not watched any more. */
+int loop_watch_take(struct loop *loop, struct loop_watch *watch, struct loop_watch *from, uint32_t events,
+		    void (*ready)(struct loop_watch *watch, uint32_t events));
 int loop_watch_change(struct loop *loop, struct loop_watch *watch, uint32_t events);
 void loop_watch_remove(struct loop *loop, struct loop_watch *watch); /* before close(fd); no-op if not watched */
 /* Same, where the caller closes the descriptor at once and nobody has another one for it: the kernel does the rest. */

@@ -42,7 +42,7 @@ static uint32_t wanted_events(struct side *side)
 	if (!side_pair(side)->gated)
 		return events | EPOLLIN | EPOLLOUT | EPOLLPRI;
 	if (side->waits & WAIT_READABLE)
-		events |= EPOLLIN;
+		events |= EPOLLIN | EPOLLPRI;
 	if (side_other(side)->waits & WAIT_WRITABLE)
 		events |= EPOLLOUT;
 	return events;
@@ -59,6 +59,8 @@ static void update_watch(struct side *side)
 		return side_stir(side);
 	if (!side->watch.slot || events == side->watch.events)
 		return;
+	if (side->ended && !(events & ~side->watch.events))
+		return; /* nothing more comes */
 	error = loop_watch_change(side_pair(side)->worker->loop, &side->watch, events);
 	if (error)
 		pair_end(side_pair(side), OUTCOME_NO_RESOURCES, "epoll_ctl: %s", strerror(-error));
@@ -204,14 +206,14 @@ static void choose_plane(struct pair *pair)
 	}
 }
 
-static void prepare_gate(struct side *side)
+/* What must be asked of TCP is asked when the pair is to enter the map. */
+static void prepare_gate(struct side *side, uint64_t target_written)
 {
 	struct worker *worker = side_pair(side)->worker;
 	struct gate_direction *gate = side->gate;
 
-	side->lent_most = tcp_send_buffer(side_other(side)->watch.fd) / 4;
-	side->lent = credit_lend_first(&worker->relay->budget, side->lent_most);
-	side->base = tcp_stream_end(side_other(side)->watch.fd);
+	side->lent = side->lent_most = credit_lend_first(&worker->relay->budget, worker->relay->send_buffer_bytes / 4);
+	side->base = target_written;
 	/* Neither socket is in the map and the grace period has passed: no program runs on this slot. */
 	memset(gate, 0, sizeof *gate);
 	gate->credit = side->lent;
@@ -233,6 +235,21 @@ static struct pair *allocate(const struct relay_party parties[2])
 		memcpy(pair->operator_names + sizes[0] + 1, parties[1].operator_name, sizes[1]);
 	}
 	return pair;
+}
+
+static int watch_party(struct side *side, const struct relay_party *party)
+{
+	struct loop *loop = side_pair(side)->worker->loop;
+
+	if (party->watch && party->watch->slot)
+		return loop_watch_take(loop, &side->watch, party->watch, wanted_events(side), on_ready);
+	return loop_watch_add(loop, &side->watch, party->fd, wanted_events(side), on_ready);
+}
+
+static void forget_watch(struct worker *worker, const struct relay_party *party)
+{
+	if (party->watch)
+		loop_watch_forget(worker->loop, party->watch);
 }
 
 int pair_start(struct worker *worker, const struct relay_party parties[2], uint64_t *id)
@@ -276,12 +293,12 @@ int pair_start(struct worker *worker, const struct relay_party parties[2], uint6
 
 		buffers_begin(side);
 		if (pair->gated)
-			prepare_gate(side);
+			prepare_gate(side, parties[!i].bytes_written);
+		/* What has come already is an event of the next round. */
+		side->waits = WAIT_READABLE;
 	}
 	for (unsigned i = 0; i < 2; i++) {
-		struct side *side = &pair->sides[i];
-
-		error = loop_watch_add(worker->loop, &side->watch, parties[i].fd, wanted_events(side), on_ready);
+		error = watch_party(&pair->sides[i], &parties[i]);
 		if (error)
 			goto out;
 	}
@@ -292,13 +309,14 @@ int pair_start(struct worker *worker, const struct relay_party parties[2], uint6
 	worker->pair_count++;
 	worker->past.pairs_joined++;
 	join_await(pair);
-	/* Behind the caller, so that a pair never ends before its id is known. */
-	for (unsigned i = 0; i < 2; i++)
+	/* What a session has read raises no event. Behind the caller, so that a pair never ends before its id is known. */
+	for (unsigned i = 0; i < 2 && (sessions[0] || sessions[1]); i++)
 		side_wait_for(&pair->sides[i], WAIT_TIMER, pair->joined_ns);
 	*id = pair->id;
 	return 0;
 out:
-	loop_watch_remove(worker->loop, &pair->sides[0].watch);
+	for (unsigned i = 0; i < 2; i++)
+		loop_watch_forget(worker->loop, &pair->sides[i].watch);
 	if (pair->gated) {
 		for (unsigned i = 0; i < 2; i++) {
 			credit_return(&relay->budget, pair->sides[i].lent);
@@ -311,8 +329,10 @@ refuse:
 	for (unsigned i = 0; i < 2; i++)
 		session_free(sessions[i]);
 	atomic_fetch_sub_explicit(&relay->pairs_live, 1, memory_order_relaxed);
-	reset_and_close(parties[0].fd);
-	reset_and_close(parties[1].fd);
+	for (unsigned i = 0; i < 2; i++) {
+		forget_watch(worker, &parties[i]);
+		reset_and_close(parties[i].fd);
+	}
 	return error;
 }
 
