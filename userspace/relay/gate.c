@@ -159,7 +159,7 @@ static void wait_for_reader(struct side *side, int64_t flight)
 
 static void set_credit(struct side *side, uint64_t credit)
 {
-	side->lent = credit;
+	side->lent = (uint32_t)credit;
 	__atomic_store_n(&side->gate->max_packets, credit_packets(credit), __ATOMIC_RELAXED);
 	__atomic_store_n(&side->gate->credit, credit, __ATOMIC_RELAXED);
 }

@@ -63,7 +63,7 @@ static void stay_out(struct pair *pair, enum plane_reason reason, int error)
 {
 	pair->stays_out = true;
 	pair->plane_reason = (uint8_t)reason;
-	pair->refused_errno = -error;
+	pair->refused_errno = (uint16_t)-error;
 }
 
 /* False: not now. */
@@ -114,7 +114,7 @@ static void enter_map(struct pair *pair)
 static void find_credit_limits(struct pair *pair)
 {
 	for (unsigned i = 0; i < 2; i++)
-		pair->sides[i].lent_most = tcp_send_buffer(pair->sides[!i].watch.fd) / 4;
+		pair->sides[i].lent_most = (uint32_t)(tcp_send_buffer(pair->sides[!i].watch.fd) / 4);
 }
 
 static bool is_young(const struct pair *pair)

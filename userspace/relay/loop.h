@@ -13,17 +13,20 @@
 
 struct loop;
 
+/* There are many of both, so they have no holes. */
+#define LOOP_DENSE __attribute__((packed, aligned(4)))
+
 struct loop_watch {
 	int fd;
 	uint32_t events; /* as armed */
 	uint32_t slot;   /* of the loop; 0: not watched */
 	void (*ready)(struct loop_watch *watch, uint32_t events);
-};
+} LOOP_DENSE;
 
 struct loop_timer {
 	uint32_t position; /* in the heap, from 1; 0: not armed */
 	void (*fire)(struct loop_timer *timer);
-};
+} LOOP_DENSE;
 
 struct loop_message {
 	struct loop_message *next;

@@ -202,8 +202,8 @@ static void choose_plane(struct pair *pair)
 		side->index = index + i;
 		side->generation = generation;
 		side->gate = &relay->object->directions[side->index];
-		pair->worker->sides[side->index] = side;
 	}
+	pair->worker->pairs[index / 2] = pair;
 }
 
 /* What must be asked of TCP is asked when the pair is to enter the map. */
@@ -212,7 +212,9 @@ static void prepare_gate(struct side *side, uint64_t target_written)
 	struct worker *worker = side_pair(side)->worker;
 	struct gate_direction *gate = side->gate;
 
-	side->lent = side->lent_most = credit_lend_first(&worker->relay->budget, worker->relay->send_buffer_bytes / 4);
+	/* set_send_buffer() asks for no more. */
+	side->lent_most = (uint32_t)(worker->relay->send_buffer_bytes < INT32_MAX ? worker->relay->send_buffer_bytes / 4 : INT32_MAX / 4);
+	side->lent = (uint32_t)credit_lend_first(&worker->relay->budget, side->lent_most);
 	side->base = target_written;
 	/* Neither socket is in the map and the grace period has passed: no program runs on this slot. */
 	memset(gate, 0, sizeof *gate);
@@ -318,10 +320,9 @@ out:
 	for (unsigned i = 0; i < 2; i++)
 		loop_watch_forget(worker->loop, &pair->sides[i].watch);
 	if (pair->gated) {
-		for (unsigned i = 0; i < 2; i++) {
+		for (unsigned i = 0; i < 2; i++)
 			credit_return(&relay->budget, pair->sides[i].lent);
-			worker->sides[pair->sides[i].index] = NULL;
-		}
+		worker->pairs[pair->sides[0].index / 2] = NULL;
 		slots_give_back(&relay->slots, pair->sides[0].index);
 	}
 refuse:
@@ -361,10 +362,8 @@ static void close_side(struct side *side, bool reset)
 		worker_drop_pipe(worker, side->pipe);
 	else if (side->pipe)
 		worker_give_pipe(worker, side->pipe);
-	if (side->gate) {
+	if (side->gate)
 		credit_return(&worker->relay->budget, side->lent);
-		worker->sides[side->index] = NULL;
-	}
 }
 
 void pair_end(struct pair *pair, enum outcome outcome, const char *detail, ...)
@@ -388,6 +387,8 @@ void pair_end(struct pair *pair, enum outcome outcome, const char *detail, ...)
 	loop_timer_cancel(worker->loop, &pair->tail_timer);
 	for (unsigned i = 0; i < 2; i++)
 		close_side(&pair->sides[i], outcome != OUTCOME_HAPPY);
+	if (pair->gated)
+		worker->pairs[pair->sides[0].index / 2] = NULL;
 	report_add_totals(pair, &worker->past);
 	worker->past.ended[outcome]++;
 	if (outcome == OUTCOME_BOOKS_WRONG)

@@ -51,9 +51,9 @@ struct pipe_pair {
 };
 
 struct side {
+	struct gate_direction *gate; /* shared with the program; NULL on plain planes */
 	struct loop_watch watch;
 	struct loop_timer timer;
-	struct gate_direction *gate; /* shared with the program; NULL on plain planes */
 	uint32_t index, generation;  /* of the slot in the maps */
 	uint8_t number;              /* 0 or 1: which side of its pair */
 	uint8_t waits;               /* enum side_wait */
@@ -72,13 +72,15 @@ struct side {
 	uint8_t owed;                /* bytes that were written before they were read */
 	uint8_t quiet_looks;         /* of those: without a change */
 	uint8_t looks;               /* that hold.c has taken in the present state */
+	bool is_far;                 /* the target, when its credit was used up last */
+	bool pressed;                /* its credit or its pile ran full since it was last raised */
 	uint32_t segment_bytes;      /* of its peer, at most */
 	uint32_t owed_charged;       /* memory of the packet that they end */
 	uint32_t hold_window;        /* what it may have as window */
 	uint32_t hold_bytes;         /* receive buffer as hold.c set it; 0: it is not hold.c's */
-	bool is_far;                 /* the target, when its credit was used up last */
-	bool pressed;                /* its credit or its pile ran full since it was last raised */
 	uint32_t hold_offset, hold_length;
+	uint32_t lent, lent_most; /* credit, and its limit */
+	uint32_t idle_mark;       /* `redirected` at the last look for idle credit; the low half tells a change */
 	char *hold; /* bytes read and not yet written; CHUNK_BYTES, from the worker's pool */
 	struct session *session; /* TLS stays on; NULL: bare TCP */
 	struct pipe_pair *pipe;
@@ -103,23 +105,22 @@ struct side {
 	uint64_t since_ns, seen;
 	int64_t flown;
 	uint64_t flown_at_ns, pressed_at_ns;
-	uint64_t lent, lent_most; /* credit, and its limit */
-	uint64_t idle_mark; /* `redirected` at the last look for idle credit */
 };
 
 struct pair {
 	struct pair *next, *previous; /* of the worker's live pairs, oldest first; or of its dead ones */
 	struct worker *worker;
 	uint64_t id, joined_ns;
-	uint64_t copied_mark, moved_mark; /* at the last sweep */
-	uint64_t moved_at_ns;             /* when a byte last moved, as sweeps saw it */
-	struct loop_timer tail_timer;
-	struct side sides[2];
-	struct sockaddr_in6 addresses[2]; /* of the peers; or sockaddr_in */
+	uint64_t moved_mark;  /* at the last sweep */
+	uint64_t moved_at_ns; /* when a byte last moved, as sweeps saw it */
+	uint32_t copied_mark; /* at the last sweep; the low half tells a change */
 	uint32_t tail_tick_ns;
-	int refused_errno;
+	struct loop_timer tail_timer;
+	uint16_t refused_errno;
 	uint8_t plane;        /* enum plane */
 	uint8_t plane_reason; /* enum plane_reason */
+	struct side sides[2];
+	struct sockaddr_in6 addresses[2]; /* of the peers; or sockaddr_in */
 	bool gated;     /* has slots in the maps; the pump of gate.c serves it */
 	bool in_map;    /* both sockets are in the map */
 	bool stays_out; /* will never be (again) */
