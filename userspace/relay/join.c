@@ -27,8 +27,8 @@
 #include <sys/socket.h>
 
 #define YOUNG_NS 20000000ull
-#define YOUNG_READS 16u /* of both directions */
-#define YOUNG_BYTES (256ull << 10)
+#define YOUNG_READS 4u /* of both directions: more than one request and its answer */
+#define YOUNG_BYTES (64ull << 10)
 #define ENTRIES_PER_TURN 32u
 /* Of those that are ready for the map but for bytes that a reader has not taken. */
 #define JOIN_COPIED_MOST (4ull << 20)
