@@ -59,6 +59,9 @@ int relay_prepare_listener(const struct relay *relay, int fd)
 int relay_join(struct relay *relay, unsigned worker, const struct relay_party parties[2], uint64_t *pair_id)
 {
 	assert_true(pthread_equal(pthread_self(), relay->threads[worker]));
+	for (unsigned i = 0; i < 2; i++)
+		if (parties[i].watch)
+			loop_watch_remove(relay_worker_loop(relay, worker), parties[i].watch);
 	pthread_mutex_lock(&relay->lock);
 	int error = relay->join_error;
 	if (error) {

@@ -209,8 +209,9 @@ static inline struct pair_report rig_wait_pair(struct rig *rig, uint64_t id, boo
 
 static inline bool rig_is_open(const struct pair_report *report)
 {
-	return report->plane != PLANE_SOCKMAP ||
-	       (report->directions[0].gate == GATE_STATE_OPEN && report->directions[1].gate == GATE_STATE_OPEN);
+	if (report->plane != PLANE_SOCKMAP)
+		return strncmp(report->plane_reason, "young", 5) != 0;
+	return report->directions[0].gate == GATE_STATE_OPEN && report->directions[1].gate == GATE_STATE_OPEN;
 }
 
 /* A stream of bytes that both ends can compute. */

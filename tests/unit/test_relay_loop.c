@@ -37,9 +37,9 @@ static int drop_loop(void **state)
 /* ---- timers ---- */
 
 struct numbered_timer {
-	struct loop_timer timer; /* first */
-	unsigned number;
 	uint64_t due_ns;
+	struct loop_timer timer;
+	unsigned number;
 };
 
 static struct numbered_timer timers[TIMERS];
@@ -47,7 +47,7 @@ static unsigned fired[TIMERS * 2], fired_count, fire_limit;
 
 static void on_fire(struct loop_timer *timer)
 {
-	struct numbered_timer *numbered = (struct numbered_timer *)timer;
+	struct numbered_timer *numbered = (struct numbered_timer *)((char *)timer - offsetof(struct numbered_timer, timer));
 
 	assert_false(loop_timer_is_armed(timer));
 	assert_true(numbered->due_ns <= loop_now_ns(loop));

@@ -62,15 +62,21 @@ void guest_attach(struct guest *guest, struct worker *worker, enum guest_state s
 	atomic_fetch_add(&worker->endpoint->in_state[state], 1);
 }
 
-void guest_detach(struct guest *guest)
+/* But it stays watched. */
+static void leave_worker(struct guest *guest)
 {
 	if (guest->tls)
 		tls_guest_detach(guest);
-	loop_watch_remove(guest->worker->loop, &guest->watch);
 	loop_timer_cancel(guest->worker->loop, &guest->timer);
 	LIST_REMOVE(guest, link);
 	stop_reading(guest);
 	atomic_fetch_sub(&guest->worker->endpoint->in_state[guest->state], 1);
+}
+
+void guest_detach(struct guest *guest)
+{
+	leave_worker(guest);
+	loop_watch_remove(guest->worker->loop, &guest->watch);
 }
 
 void guest_free(struct guest *guest)
@@ -79,8 +85,10 @@ void guest_free(struct guest *guest)
 
 	if (guest->tls)
 		tls_guest_free(guest);
-	if (guest->fd >= 0)
+	if (guest->fd >= 0) {
+		loop_watch_forget(guest->worker->loop, &guest->watch);
 		close(guest->fd);
+	}
 	token_wipe(&guest->token);
 	free(guest);
 	count_guests(endpoint, -1); /* last: endpoint_stop() may return now */
@@ -106,7 +114,10 @@ static void guest_receive(struct loop_message *message)
 		return;
 	}
 	struct guest *guests[2] = {guest, guest->second};
-	guest_detach(guest);
+	if (guest->tls || guest->second->tls)
+		guest_detach(guest);
+	else
+		leave_worker(guest); /* the relay takes its watch over */
 	settling_begin(guest->worker, guests);
 }
 
@@ -124,6 +135,22 @@ static void guest_matched(struct guest *guest, const struct ticket_match *match)
 		guest_receive(&first->message);
 	else
 		loop_post(first->worker->loop, &first->message);
+}
+
+static void guest_ready(struct loop_watch *watch, uint32_t events);
+
+static void watch_guest(struct guest *guest, uint32_t events)
+{
+	struct loop *loop = guest->worker->loop;
+	int error = guest->watch.slot ? loop_watch_change(loop, &guest->watch, events)
+				      : loop_watch_add(loop, &guest->watch, guest->fd, events, guest_ready);
+
+	if (!error)
+		return;
+	if (guest->state == GUEST_WAITS)
+		guest_leave(guest, OUTCOME_NO_RESOURCES, strerror(-error));
+	else
+		guest_refuse(guest, OUTCOME_NO_RESOURCES, strerror(-error));
 }
 
 void guest_arrive(struct guest *guest, unsigned seats)
@@ -148,8 +175,7 @@ void guest_arrive(struct guest *guest, unsigned seats)
 		return;
 	case ARRIVAL_WAITS:
 		/* Its end raises an event even if it has come already. */
-		loop_watch_change(guest->worker->loop, &guest->watch,
-				  guest->tls ? tls_guest_waiting_events(guest) : EPOLLRDHUP);
+		watch_guest(guest, guest->tls ? tls_guest_waiting_events(guest) : EPOLLRDHUP);
 		return;
 	}
 }
@@ -177,6 +203,12 @@ void guest_leave(struct guest *guest, enum outcome outcome, const char *detail)
 
 /* ---- plain guests ---- */
 
+static void await_token(struct guest *guest)
+{
+	guest_arm(guest, guest->worker->endpoint->options.token_timeout_ms);
+	watch_guest(guest, EPOLLIN | EPOLLRDHUP);
+}
+
 static void guest_read(struct guest *guest)
 {
 	struct endpoint *endpoint = guest->worker->endpoint;
@@ -186,8 +218,11 @@ static void guest_read(struct guest *guest)
 				   TOKEN_SIZE - guest->token_bytes, 0);
 		if (got < 0 && errno == EINTR)
 			continue;
-		if (got < 0 && errno == EAGAIN)
+		if (got < 0 && errno == EAGAIN) {
+			if (!guest->watch.slot)
+				await_token(guest);
 			return;
+		}
 		if (got <= 0) {
 			guest_refuse(guest, OUTCOME_NO_TOKEN, got == 0 ? "it closed" : strerror(errno));
 			return;
@@ -285,14 +320,13 @@ void guest_admit(struct worker *worker, int fd, const struct sockaddr_in6 *peer,
 	guest_attach(guest, worker, is_tls ? GUEST_SHAKES : GUEST_READS);
 	count_guests(endpoint, 1);
 
-	int error = is_tls ? tls_guest_start(guest) : 0;
-	if (!error)
-		error = loop_watch_add(worker->loop, &guest->watch, fd, EPOLLIN | EPOLLRDHUP, guest_ready);
-	if (error) {
-		guest_refuse(guest, OUTCOME_NO_RESOURCES, strerror(-error));
+	if (!is_tls) {
+		guest_read(guest); /* the token usually comes with the handshake's last packet */
 		return;
 	}
-	guest_arm(guest, endpoint->options.token_timeout_ms);
-	if (!is_tls)
-		guest_read(guest); /* the token usually comes with the handshake's last packet */
+	int error = tls_guest_start(guest);
+	if (error)
+		guest_refuse(guest, OUTCOME_NO_RESOURCES, strerror(-error));
+	else
+		await_token(guest);
 }

@@ -22,7 +22,7 @@
 static struct relay_party party_of(struct guest *guest)
 {
 	const struct ticket *ticket = &guest->ticket;
-	struct relay_party party = {.fd = guest->fd, .transport = TRANSPORT_PLAIN, .bytes_read = TOKEN_SIZE,
+	struct relay_party party = {.fd = guest->fd, .watch = &guest->watch, .transport = TRANSPORT_PLAIN, .bytes_read = TOKEN_SIZE,
 				    .asked = !guest->is_callee, .peer = guest->peer.ipv6};
 
 	snprintf(party.operator_name, sizeof party.operator_name, "%s",

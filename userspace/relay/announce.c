@@ -17,7 +17,8 @@
 
 static void handle(struct worker *worker, const struct gate_record *record)
 {
-	struct side *side = record->index < worker->relay->object->slots ? worker->sides[record->index] : NULL;
+	struct pair *pair = record->index < worker->relay->object->slots ? worker->pairs[record->index / 2] : NULL;
+	struct side *side = pair ? &pair->sides[record->index % 2] : NULL;
 
 	if (side && side->generation == record->generation) {
 		side_stir(side);

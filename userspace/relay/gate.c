@@ -163,7 +163,7 @@ static void wait_for_reader(struct side *side, int64_t flight)
 
 static void set_credit(struct side *side, uint64_t credit)
 {
-	side->lent = credit;
+	side->lent = (uint32_t)credit;
 	__atomic_store_n(&side->gate->max_packets, credit_packets(credit), __ATOMIC_RELAXED);
 	__atomic_store_n(&side->gate->memory, (uint32_t)(credit > side->lent_most ? credit : side->lent_most), __ATOMIC_RELAXED);
 	__atomic_store_n(&side->gate->credit, credit, __ATOMIC_RELAXED);
@@ -349,7 +349,11 @@ static bool move_some(struct side *side, int64_t room)
 			gather_wait_for_more(side);
 			return false;
 		}
-		return true;
+		/* What comes behind a short read is a new event; in the map there may be none. */
+		if (side->mapped || (size_t)size == most || side->hold_length || side->ending || side->urgent)
+			return true;
+		side_wait_for(side, WAIT_READABLE, 0);
+		return false;
 	}
 	copy_release(side);
 	if (size == 0)

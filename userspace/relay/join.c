@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-/* How a gated pair gets into the map (architecture.md 4.4).
+/* When and how a gated pair gets into the map (architecture.md 4.4).
+ *
+ * Entering and leaving the map costs more than a short request is worth. So a pair
+ * is young first, and merely copied: until it has lived for YOUNG_NS, or has sent so
+ * much or so often that it is no short request. Pairs come of age in the order of the
+ * worker's list, a few in a turn, with one timer for all of them.
  *
  * Before the insertion both gates are closed with a count of 0 and both own
  * buffers are empty, so everything that was read has been written. `base` is
- * sampled again and must be what it was at pairing plus the writes since. Then
+ * sampled and must be what was written before the pairing and since. Then
  * each socket is entered: its count of read bytes is split into before and since,
  * its cookie into the index, the socket into the map. Nothing is redirected
  * before both are in, because only the pump opens gates and only for pairs that
@@ -21,8 +26,13 @@
 #include <errno.h>
 #include <sys/socket.h>
 
+#define YOUNG_NS 20000000ull
+#define YOUNG_READS 4u /* of both directions: more than one request and its answer */
+#define YOUNG_BYTES (64ull << 10)
+#define ENTRIES_PER_TURN 32u
+/* Of those that are ready for the map but for bytes that a reader has not taken. */
 #define JOIN_COPIED_MOST (4ull << 20)
-#define JOIN_TIME_MOST_NS 50000000ull
+#define JOIN_TIME_MOST_NS (YOUNG_NS + 50000000ull)
 
 static int insert(struct side *side)
 {
@@ -53,7 +63,7 @@ static void stay_out(struct pair *pair, enum plane_reason reason, int error)
 {
 	pair->stays_out = true;
 	pair->plane_reason = (uint8_t)reason;
-	pair->refused_errno = -error;
+	pair->refused_errno = (uint16_t)-error;
 }
 
 /* False: not now. */
@@ -63,8 +73,6 @@ static bool is_base_right(struct pair *pair)
 		struct side *side = &pair->sides[i], *target = side_other(side);
 		uint64_t end;
 
-		if (!side->copied) /* since it was sampled nobody has written to the target */
-			continue;
 		end = tcp_stream_end(target->watch.fd);
 		if (end == side->base)
 			continue;
@@ -84,6 +92,7 @@ static void enter_map(struct pair *pair)
 
 	if (!is_base_right(pair))
 		return;
+	pair->slots_seen = true;
 	error = insert(&pair->sides[0]);
 	if (error)
 		return stay_out(pair, REASON_REFUSED, error);
@@ -101,12 +110,71 @@ static void enter_map(struct pair *pair)
 		gate_pump(&pair->sides[i]);
 }
 
+/* The listener asks for a send buffer; what it got limits the credit. */
+static void find_credit_limits(struct pair *pair)
+{
+	for (unsigned i = 0; i < 2; i++) {
+		struct side *side = &pair->sides[i];
+
+		side->lent_far_most = (uint32_t)(tcp_send_buffer(side_other(side)->watch.fd) / 4);
+		side->lent_most = (uint32_t)credit_most_near(side->lent_far_most, pair->worker->relay->send_buffer_bytes);
+		side->gate->memory = side->lent_most;
+	}
+}
+
+static bool is_young(const struct pair *pair)
+{
+	const struct side *sides = pair->sides;
+
+	return loop_now_ns(pair->worker->loop) - pair->joined_ns < YOUNG_NS && sides[0].reads + sides[1].reads < YOUNG_READS &&
+	       sides[0].copied + sides[1].copied < YOUNG_BYTES;
+}
+
+static void on_age(struct loop_timer *timer)
+{
+	struct worker *worker = (struct worker *)((char *)timer - offsetof(struct worker, young_timer));
+
+	for (unsigned turn = 0; turn < ENTRIES_PER_TURN && worker->young; turn++) {
+		struct pair *pair = worker->young;
+
+		if (loop_now_ns(worker->loop) < pair->joined_ns + YOUNG_NS)
+			break;
+		worker->young = pair->next; /* the pair's end takes only itself off the list */
+		if (pair->plane_reason == REASON_YOUNG)
+			join_try(pair);
+	}
+	if (worker->young)
+		loop_timer_arm(worker->loop, timer, worker->young->joined_ns + YOUNG_NS, on_age);
+}
+
+void join_await(struct pair *pair)
+{
+	struct worker *worker = pair->worker;
+
+	if (worker->young || !pair->gated)
+		return;
+	worker->young = pair;
+	loop_timer_arm(worker->loop, &worker->young_timer, pair->joined_ns + YOUNG_NS, on_age);
+}
+
+void join_forget(struct pair *pair)
+{
+	if (pair->worker->young == pair)
+		pair->worker->young = pair->next;
+}
+
 void join_try(struct pair *pair)
 {
 	struct side *sides = pair->sides;
 
 	if (pair->over || pair->in_map || pair->stays_out)
 		return;
+	if (pair->plane_reason == REASON_YOUNG) {
+		if (is_young(pair))
+			return;
+		pair->plane_reason = REASON_JOINING;
+		find_credit_limits(pair);
+	}
 	if (sides[0].ended || sides[1].ended)
 		return stay_out(pair, REASON_REFUSED, -EOPNOTSUPP);
 	if (!sides[0].hold_length && !sides[1].hold_length)

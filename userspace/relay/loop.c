@@ -194,6 +194,16 @@ int loop_watch_add(struct loop *loop, struct loop_watch *watch, int fd, uint32_t
 	return error;
 }
 
+int loop_watch_take(struct loop *loop, struct loop_watch *watch, struct loop_watch *from, uint32_t events,
+		    void (*ready)(struct loop_watch *watch, uint32_t events))
+{
+	*watch = (struct loop_watch){ .fd = from->fd, .events = events, .slot = from->slot, .ready = ready };
+	from->slot = 0;
+	loop->slots[watch->slot].watch = watch;
+	loop->slots[watch->slot].generation++;
+	return control(loop, EPOLL_CTL_MOD, watch, events);
+}
+
 int loop_watch_change(struct loop *loop, struct loop_watch *watch, uint32_t events)
 {
 	if (!watch->slot)

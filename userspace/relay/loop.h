@@ -13,17 +13,20 @@
 
 struct loop;
 
+/* There are many of both, so they have no holes. */
+#define LOOP_DENSE __attribute__((packed, aligned(4)))
+
 struct loop_watch {
 	int fd;
 	uint32_t events; /* as armed */
 	uint32_t slot;   /* of the loop; 0: not watched */
 	void (*ready)(struct loop_watch *watch, uint32_t events);
-};
+} LOOP_DENSE;
 
 struct loop_timer {
 	uint32_t position; /* in the heap, from 1; 0: not armed */
 	void (*fire)(struct loop_timer *timer);
-};
+} LOOP_DENSE;
 
 struct loop_message {
 	struct loop_message *next;
@@ -39,6 +42,9 @@ void loop_stop(struct loop *loop);
  * 0 or a negative errno. */
 int loop_watch_add(struct loop *loop, struct loop_watch *watch, int fd, uint32_t events,
 		   void (*ready)(struct loop_watch *watch, uint32_t events));
+/* Takes the descriptor of `from` over, a watch of this loop, which is not watched any more. */
+int loop_watch_take(struct loop *loop, struct loop_watch *watch, struct loop_watch *from, uint32_t events,
+		    void (*ready)(struct loop_watch *watch, uint32_t events));
 int loop_watch_change(struct loop *loop, struct loop_watch *watch, uint32_t events);
 void loop_watch_remove(struct loop *loop, struct loop_watch *watch); /* before close(fd); no-op if not watched */
 /* Same, where the caller closes the descriptor at once and nobody has another one for it: the kernel does the rest. */

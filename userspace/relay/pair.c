@@ -43,7 +43,7 @@ static uint32_t wanted_events(struct side *side)
 	if (!side_pair(side)->gated)
 		return events | EPOLLIN | EPOLLOUT | EPOLLPRI;
 	if (side->waits & WAIT_READABLE)
-		events |= EPOLLIN;
+		events |= EPOLLIN | EPOLLPRI;
 	if (side_other(side)->waits & WAIT_WRITABLE)
 		events |= EPOLLOUT;
 	return events;
@@ -60,6 +60,8 @@ static void update_watch(struct side *side)
 		return side_stir(side);
 	if (!side->watch.slot || events == side->watch.events)
 		return;
+	if (side->ended && !(events & ~side->watch.events))
+		return; /* nothing more comes */
 	error = loop_watch_change(side_pair(side)->worker->loop, &side->watch, events);
 	if (error)
 		pair_end(side_pair(side), OUTCOME_NO_RESOURCES, "epoll_ctl: %s", strerror(-error));
@@ -156,7 +158,7 @@ void pair_pump(struct side *side)
 	if (pair->over || pair->closing)
 		return;
 	if (pair->gated) {
-		if (pair->plane_reason == REASON_JOINING)
+		if (pair->plane_reason == REASON_YOUNG || pair->plane_reason == REASON_JOINING)
 			join_try(pair);
 		if (!pair->over)
 			gate_pump(side);
@@ -194,26 +196,28 @@ static void choose_plane(struct pair *pair)
 	}
 	pair->gated = true;
 	pair->plane = PLANE_COPY;
-	pair->plane_reason = REASON_JOINING;
+	pair->plane_reason = REASON_YOUNG;
 	for (unsigned i = 0; i < 2; i++) {
 		struct side *side = &pair->sides[i];
 
 		side->index = index + i;
 		side->generation = generation;
 		side->gate = &relay->object->directions[side->index];
-		pair->worker->sides[side->index] = side;
 	}
+	pair->worker->pairs[index / 2] = pair;
 }
 
-static void prepare_gate(struct side *side)
+/* What must be asked of TCP is asked when the pair is to enter the map. */
+static void prepare_gate(struct side *side, uint64_t target_written)
 {
 	struct worker *worker = side_pair(side)->worker;
 	struct gate_direction *gate = side->gate;
 
-	side->lent_far_most = tcp_send_buffer(side_other(side)->watch.fd) / 4;
-	side->lent_most = credit_most_near(side->lent_far_most, worker->relay->send_buffer_bytes);
-	side->lent = credit_lend_first(&worker->relay->budget, side->lent_most);
-	side->base = tcp_stream_end(side_other(side)->watch.fd);
+	/* set_send_buffer() asks for no more. */
+	side->lent_most = (uint32_t)(worker->relay->send_buffer_bytes < INT32_MAX ? worker->relay->send_buffer_bytes / 4 : INT32_MAX / 4);
+	side->lent_far_most = side->lent_most;
+	side->lent = (uint32_t)credit_lend_first(&worker->relay->budget, side->lent_most);
+	side->base = target_written;
 	/* Neither socket is in the map and the grace period has passed: no program runs on this slot. */
 	memset(gate, 0, sizeof *gate);
 	gate->credit = side->lent;
@@ -237,6 +241,21 @@ static struct pair *allocate(const struct relay_party parties[2])
 		memcpy(pair->operator_names + sizes[0] + 1, parties[1].operator_name, sizes[1]);
 	}
 	return pair;
+}
+
+static int watch_party(struct side *side, const struct relay_party *party)
+{
+	struct loop *loop = side_pair(side)->worker->loop;
+
+	if (party->watch && party->watch->slot)
+		return loop_watch_take(loop, &side->watch, party->watch, wanted_events(side), on_ready);
+	return loop_watch_add(loop, &side->watch, party->fd, wanted_events(side), on_ready);
+}
+
+static void forget_watch(struct worker *worker, const struct relay_party *party)
+{
+	if (party->watch)
+		loop_watch_forget(worker->loop, party->watch);
 }
 
 int pair_start(struct worker *worker, const struct relay_party parties[2], uint64_t *id)
@@ -280,12 +299,12 @@ int pair_start(struct worker *worker, const struct relay_party parties[2], uint6
 
 		buffers_begin(side);
 		if (pair->gated)
-			prepare_gate(side);
+			prepare_gate(side, parties[!i].bytes_written);
+		/* What has come already is an event of the next round. */
+		side->waits = WAIT_READABLE;
 	}
 	for (unsigned i = 0; i < 2; i++) {
-		struct side *side = &pair->sides[i];
-
-		error = loop_watch_add(worker->loop, &side->watch, parties[i].fd, wanted_events(side), on_ready);
+		error = watch_party(&pair->sides[i], &parties[i]);
 		if (error)
 			goto out;
 	}
@@ -295,27 +314,30 @@ int pair_start(struct worker *worker, const struct relay_party parties[2], uint6
 	worker->last = pair;
 	worker->pair_count++;
 	worker->past.pairs_joined++;
-	/* Behind the caller, so that a pair never ends before its id is known. */
-	for (unsigned i = 0; i < 2; i++)
+	join_await(pair);
+	/* What a session has read raises no event. Behind the caller, so that a pair never ends before its id is known. */
+	for (unsigned i = 0; i < 2 && (sessions[0] || sessions[1]); i++)
 		side_wait_for(&pair->sides[i], WAIT_TIMER, pair->joined_ns);
 	*id = pair->id;
 	return 0;
 out:
-	loop_watch_remove(worker->loop, &pair->sides[0].watch);
+	for (unsigned i = 0; i < 2; i++)
+		loop_watch_forget(worker->loop, &pair->sides[i].watch);
 	if (pair->gated) {
-		for (unsigned i = 0; i < 2; i++) {
+		for (unsigned i = 0; i < 2; i++)
 			credit_return(&relay->budget, pair->sides[i].lent);
-			worker->sides[pair->sides[i].index] = NULL;
-		}
-		slots_retire(&relay->slots, pair->sides[0].index);
+		worker->pairs[pair->sides[0].index / 2] = NULL;
+		slots_give_back(&relay->slots, pair->sides[0].index);
 	}
 refuse:
 	free(pair);
 	for (unsigned i = 0; i < 2; i++)
 		session_free(sessions[i]);
 	atomic_fetch_sub_explicit(&relay->pairs_live, 1, memory_order_relaxed);
-	reset_and_close(parties[0].fd);
-	reset_and_close(parties[1].fd);
+	for (unsigned i = 0; i < 2; i++) {
+		forget_watch(worker, &parties[i]);
+		reset_and_close(parties[i].fd);
+	}
 	return error;
 }
 
@@ -344,10 +366,8 @@ static void close_side(struct side *side, bool reset)
 		worker_drop_pipe(worker, side->pipe);
 	else if (side->pipe)
 		worker_give_pipe(worker, side->pipe);
-	if (side->gate) {
+	if (side->gate)
 		credit_return(&worker->relay->budget, side->lent);
-		worker->sides[side->index] = NULL;
-	}
 }
 
 void pair_end(struct pair *pair, enum outcome outcome, const char *detail, ...)
@@ -371,12 +391,17 @@ void pair_end(struct pair *pair, enum outcome outcome, const char *detail, ...)
 	loop_timer_cancel(worker->loop, &pair->tail_timer);
 	for (unsigned i = 0; i < 2; i++)
 		close_side(&pair->sides[i], outcome != OUTCOME_HAPPY);
+	if (pair->gated)
+		worker->pairs[pair->sides[0].index / 2] = NULL;
 	report_add_totals(pair, &worker->past);
 	worker->past.ended[outcome]++;
 	if (outcome == OUTCOME_BOOKS_WRONG)
 		worker->past.books_wrong++;
-	if (pair->gated)
+	if (pair->slots_seen)
 		slots_retire(&relay->slots, pair->sides[0].index);
+	else if (pair->gated)
+		slots_give_back(&relay->slots, pair->sides[0].index);
+	join_forget(pair);
 	*(pair->previous ? &pair->previous->next : &worker->first) = pair->next;
 	*(pair->next ? &pair->next->previous : &worker->last) = pair->previous;
 	worker->pair_count--;

@@ -29,6 +29,7 @@ enum side_wait {
 enum plane_reason { /* why a pair runs on the plane it runs on; sentences in report.c */
 	REASON_BEST,          /* the best plane that the probe accepts */
 	REASON_NO_INDEX,      /* all slots of the kernel map are taken */
+	REASON_YOUNG,         /* plain copying until it is worth entering the map */
 	REASON_JOINING,       /* plain copying before the sockets enter the map */
 	REASON_SLOW_READER,   /* not joined in time; tried again when quiet */
 	REASON_REFUSED,       /* the map refused the first socket */
@@ -50,9 +51,9 @@ struct pipe_pair {
 };
 
 struct side {
+	struct gate_direction *gate; /* shared with the program; NULL on plain planes */
 	struct loop_watch watch;
 	struct loop_timer timer;
-	struct gate_direction *gate; /* shared with the program; NULL on plain planes */
 	uint32_t index, generation;  /* of the slot in the maps */
 	uint8_t number;              /* 0 or 1: which side of its pair */
 	uint8_t waits;               /* enum side_wait */
@@ -71,16 +72,18 @@ struct side {
 	uint8_t owed;                /* bytes that were written before they were read */
 	uint8_t quiet_looks;         /* of those: without a change */
 	uint8_t looks;               /* that hold.c has taken in the present state */
+	bool is_far;                 /* the target, when its credit was used up last */
+	bool pressed;                /* its credit or its pile ran full since it was last raised */
 	uint32_t segment_bytes;      /* of its peer, at most */
 	uint32_t owed_charged;       /* memory of the packet that they end */
 	uint32_t hold_window;        /* what it may have as window */
 	uint32_t hold_bytes;         /* receive buffer as hold.c set it; 0: it is not hold.c's */
 	bool gathers;                /* gate closed: many small packets come, which are moved together (gather.c) */
 	uint8_t gather_large;        /* looks in a row that found large packets */
-	bool is_far;                 /* the target, when its credit was used up last */
-	uint32_t rtt_us;             /* least round trip to it, then */
-	bool pressed;                /* its credit or its pile ran full since it was last raised */
+	uint32_t rtt_us;             /* least round trip to the target, when its credit was used up last */
 	uint32_t hold_offset, hold_length;
+	uint32_t lent, lent_most, lent_far_most; /* credit, its limit, and that for a target far away */
+	uint32_t idle_mark;       /* `redirected` at the last look for idle credit; the low half tells a change */
 	char *hold; /* bytes read and not yet written; CHUNK_BYTES, from the worker's pool */
 	struct session *session; /* TLS stays on; NULL: bare TCP */
 	struct pipe_pair *pipe;
@@ -109,30 +112,30 @@ struct side {
 	int64_t flown;
 	uint64_t flown_at_ns, pressed_at_ns;
 	uint64_t acked_seen; /* of the target, when the bytes in flight were last looked at */
-	uint64_t lent, lent_most, lent_far_most; /* credit, its limit, and that for a target far away */
 	/* gather.c's present look: its end, and what was counted at its beginning. */
 	uint64_t gather_until_ns, gather_reads;
 	uint32_t gather_calls, gather_seq, gather_other_seq;
 	uint32_t gather_delay_ns; /* between two reads */
-	uint64_t idle_mark; /* `redirected` at the last look for idle credit */
 };
 
 struct pair {
 	struct pair *next, *previous; /* of the worker's live pairs, oldest first; or of its dead ones */
 	struct worker *worker;
 	uint64_t id, joined_ns;
-	uint64_t copied_mark, moved_mark; /* at the last sweep */
-	uint64_t moved_at_ns;             /* when a byte last moved, as sweeps saw it */
-	struct loop_timer tail_timer;
-	struct side sides[2];
-	struct sockaddr_in6 addresses[2]; /* of the peers; or sockaddr_in */
+	uint64_t moved_mark;  /* at the last sweep */
+	uint64_t moved_at_ns; /* when a byte last moved, as sweeps saw it */
+	uint32_t copied_mark; /* at the last sweep; the low half tells a change */
 	uint32_t tail_tick_ns;
-	int refused_errno;
+	struct loop_timer tail_timer;
+	uint16_t refused_errno;
 	uint8_t plane;        /* enum plane */
 	uint8_t plane_reason; /* enum plane_reason */
+	struct side sides[2];
+	struct sockaddr_in6 addresses[2]; /* of the peers; or sockaddr_in */
 	bool gated;     /* has slots in the maps; the pump of gate.c serves it */
 	bool in_map;    /* both sockets are in the map */
 	bool stays_out; /* will never be (again) */
+	bool slots_seen; /* a socket was being entered: the program may have seen the slots */
 	bool closing;   /* both directions ended; waits for the unsent tails */
 	bool over;      /* pair_end() has run */
 	bool asked[2];

@@ -35,8 +35,12 @@ void announce_handle_late(struct worker *worker);
 
 /* ---- join.c ---- */
 
-/* Puts both sockets into the map if the pair is ready for it, and lets both
- * directions go on. */
+/* A pair with slots begins: it is asked again when it is old enough. */
+void join_await(struct pair *pair);
+/* It leaves its worker's list. */
+void join_forget(struct pair *pair);
+/* Puts both sockets into the map if the pair is worth it and ready for it, and lets
+ * both directions go on. */
 void join_try(struct pair *pair);
 
 /* ---- sweep.c ---- */

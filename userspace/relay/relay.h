@@ -131,7 +131,8 @@ int relay_prepare_listener(const struct relay *relay, int fd);
 struct ktls_secrets; /* relay/ktls.h */
 
 struct relay_party {
-	int fd; /* connected, non-blocking, not watched by any loop; owned by the relay at once */
+	int fd; /* connected, non-blocking, watched at most by `watch`; owned by the relay at once */
+	struct loop_watch *watch; /* of `fd`, in the worker's loop: taken over, which is cheaper than a new one; NULL: none */
 	char operator_name[RELAY_NAME_SIZE];
 	bool asked; /* of the two, the one that asked for the pair; only reported */
 	struct sockaddr_in6 peer; /* or sockaddr_in, as accept() gave it; AF_UNSPEC: the relay asks the kernel */

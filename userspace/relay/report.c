@@ -78,6 +78,9 @@ static void tell_reason(const struct pair *pair, char text[PROBE_TEXT_SIZE])
 	case REASON_NO_INDEX:
 		why = "no slot was free in the kernel's map";
 		break;
+	case REASON_YOUNG:
+		why = "young; enters the kernel's map after 20 ms, 4 reads or 64 KB";
+		break;
 	case REASON_JOINING:
 		why = "copying what came before the join";
 		break;

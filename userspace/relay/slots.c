@@ -54,6 +54,13 @@ int slots_take(struct slots *slots, uint32_t *index, uint32_t *generation)
 	return error;
 }
 
+void slots_give_back(struct slots *slots, uint32_t index)
+{
+	pthread_mutex_lock(&slots->lock);
+	slots->free[(slots->first + slots->count++) % slots->pairs] = index / 2;
+	pthread_mutex_unlock(&slots->lock);
+}
+
 void slots_retire(struct slots *slots, uint32_t index)
 {
 	pthread_mutex_lock(&slots->lock);

@@ -27,6 +27,8 @@ int slots_init(struct slots *slots, uint32_t pairs); /* 0 or -ENOMEM */
 void slots_destroy(struct slots *slots);
 /* The even index of two free slots and their generation; -ENOSPC. */
 int slots_take(struct slots *slots, uint32_t *index, uint32_t *generation);
+/* They were not used: no socket was ever entered under them. */
+void slots_give_back(struct slots *slots, uint32_t index);
 /* Both sockets have left the map. */
 void slots_retire(struct slots *slots, uint32_t index);
 /* The grace period that begins now covers all that was retired before. */

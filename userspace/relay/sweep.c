@@ -51,7 +51,7 @@ static void sweep_gate(struct side *side)
 		side_stir(side);
 	}
 	if (side->lent > CREDIT_FIRST_BYTES && is_due(now, side_pair(side)->id, IDLE_CREDIT_NS)) {
-		uint64_t redirected = __atomic_load_n(&side->gate->redirected, __ATOMIC_RELAXED) + side->copied;
+		uint32_t redirected = (uint32_t)(__atomic_load_n(&side->gate->redirected, __ATOMIC_RELAXED) + side->copied);
 
 		if (redirected == side->idle_mark)
 			gate_take_credit_back(side);
@@ -119,7 +119,7 @@ void sweep_pair(struct pair *pair)
 		side_rest(&pair->sides[1]);
 	}
 	if (pair->gated && !pair->in_map && !pair->stays_out) {
-		uint64_t copied = pair->sides[0].copied + pair->sides[1].copied;
+		uint32_t copied = (uint32_t)(pair->sides[0].copied + pair->sides[1].copied);
 
 		if (copied == pair->copied_mark)
 			join_try(pair);

@@ -252,8 +252,8 @@ int worker_start(struct worker *worker, struct relay *relay, unsigned number)
 	if (relay->object) {
 		int fd = relay->object->ring_fds[number];
 
-		worker->sides = calloc(relay->object->slots, sizeof *worker->sides);
-		if (!worker->sides)
+		worker->pairs = calloc(relay->object->slots / 2, sizeof *worker->pairs);
+		if (!worker->pairs)
 			return -ENOMEM;
 		worker->ring = ring_buffer__new(fd, announce_handle, worker, NULL);
 		if (!worker->ring)
@@ -323,6 +323,6 @@ void worker_free(struct worker *worker)
 	loop_free(worker->loop);
 	free(worker->scratch);
 	free(worker->late);
-	free(worker->sides);
+	free(worker->pairs);
 	pthread_mutex_destroy(&worker->life);
 }

@@ -36,6 +36,8 @@ struct worker {
 	pthread_t thread;
 	char *scratch; /* CHUNK_BYTES */
 	struct pair *first, *last; /* live pairs */
+	struct pair *young;        /* the oldest live pair that has not been asked to enter the map; all younger ones have not either */
+	struct loop_timer young_timer;
 	struct pair *dead;         /* ended in this round */
 	struct loop_timer bury_timer;
 	unsigned pair_count;
@@ -45,7 +47,7 @@ struct worker {
 	struct loop_timer sweep_timer;
 	struct ring_buffer *ring; /* NULL: no sockmap */
 	struct loop_watch ring_watch;
-	struct side **sides;      /* this worker's, by index of the map; NULL: no sockmap */
+	struct pair **pairs;      /* this worker's, by half of their index of the map; NULL: no sockmap */
 	struct late_record *late; /* ring records that a test holds back, oldest first */
 	unsigned late_count, record_count;
 	struct loop_message stop_message;

@@ -146,6 +146,15 @@ struct count {
 	char word[80];
 };
 
+/* A pair that was only joined ends before it is worth the kernel's map. */
+static bool is_on_other_plane(const struct contender *contender, const struct pair_report *report)
+{
+	bool was_young = contender->plane == PLANE_SOCKMAP && report->plane == PLANE_COPY &&
+			 report->directions[0].bytes + report->directions[1].bytes <= 1;
+
+	return report->plane != contender->plane && !was_young;
+}
+
 static void count_ended(struct count *count, const struct contender *contender, const json_t *list)
 {
 	const json_t *item;
@@ -157,7 +166,7 @@ static void count_ended(struct count *count, const struct contender *contender, 
 
 		host_read_report(item, &report, ports);
 		count->pairs++;
-		count->other_planes += report.plane != contender->plane;
+		count->other_planes += is_on_other_plane(contender, &report);
 		if (report.outcome != OUTCOME_HAPPY) {
 			count->unhappy++;
 			snprintf(count->word, sizeof count->word, "%s", outcome_word(report.outcome));

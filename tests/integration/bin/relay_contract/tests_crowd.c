@@ -8,6 +8,7 @@
 
 #define SLOTS 64
 #define WINDOW 16
+#define COPIED_NS 300000000ull /* whoever is not in the kernel's map then will not be */
 
 static void thousand_pairs(struct test *test)
 {
@@ -67,6 +68,7 @@ static struct pair *churn_open(struct test *test)
 	if (pair) {
 		pair->mark = dies;
 		pair->marks[0] = engine_random_between(&test->engine, 100 * KIB, 400 * KIB);
+		pair->marks[1] = clock_now_ns() + COPIED_NS;
 	}
 	return pair;
 }
@@ -76,8 +78,8 @@ static bool churn_step(struct churn *churn, struct pair *pair)
 	struct end *ends = pair->ends;
 
 	if (pair->stage == CHURN_OPENS) {
-		/* A slot may still wait for its grace period: then the pair is copied. */
-		if (!pair->is_joined || (pair->report.plane == PLANE_SOCKMAP && !pair_gates_are_open(pair)))
+		/* A slot may still wait for its grace period: then the pair is copied, and not only while it is young. */
+		if (!pair->is_joined || (!pair_gates_are_open(pair) && clock_now_ns() < pair->marks[1]))
 			return false;
 		churn->on_plane += pair->report.plane == churn->test->plane;
 		pair->stage = CHURN_FLOWS;
