@@ -254,6 +254,30 @@ static void aliases_cannot_multiply_without_end(void **state)
 	assert_fails("deep.json", "more than 100 levels");
 }
 
+/* Each key is looked for among those before it. */
+static void keys_of_a_map_are_limited(void **state)
+{
+	enum { MOST = 4096 };
+	char *text = malloc(MOST * 16), *at = text;
+
+	(void)state;
+	for (unsigned i = 0; i < MOST; i++)
+		at += sprintf(at, "k%u: 1\n", i);
+	put_file("many/1.yml", text);
+	put_file("many/2.yml", "k7: 2\n");
+	struct settings_tree *tree;
+	assert_int_equal(settings_tree_load(in_folder("many"), collect_report, NULL, &tree), 0);
+	settings_tree_free(tree);
+	put_file("many/2.yml", "more: 2\nyet: 3\n");
+	assert_fails("many", "error many/2.yml:1: more than 4096 keys in one map\n");
+	assert_null(strstr(reports, "2.yml:2"));
+	strcpy(at, "more: 1\nyet: 1\n");
+	put_file("x.yml", text);
+	assert_fails("x.yml", "error x.yml:4097: more than 4096 keys in one map\n");
+	assert_null(strstr(reports, "4098"));
+	free(text);
+}
+
 static void a_second_spelling_and_a_second_document_are_warnings(void **state)
 {
 	(void)state;
@@ -320,6 +344,7 @@ int main(void)
 		TEST(nodes_know_type_file_and_line),
 		TEST(anchors_aliases_and_merge_keys_work),
 		TEST(aliases_cannot_multiply_without_end),
+		TEST(keys_of_a_map_are_limited),
 		TEST(a_second_spelling_and_a_second_document_are_warnings),
 		TEST(files_are_merged_key_by_key),
 		TEST(a_marked_key_replaces_outright),

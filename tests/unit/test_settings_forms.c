@@ -249,6 +249,7 @@ static void values_out_of_range_are_named(void **state)
 		    "directory.settings.endpoints: must have at least 1 item\n");
 	proxy_fails("public:\n  accept_timeout: 3000.5\n", "error x.yml:2: public.accept_timeout: must be 0 to 3000\n");
 	proxy_fails("public:\n  accept_timeout: 0\n", "warning x.yml:2: public.accept_timeout: is 0, so nobody");
+	proxy_fails("public:\n  accept_timeout: 0.0\n", "warning x.yml:2: public.accept_timeout: is 0, so nobody");
 	proxy_fails("public:\n  accept_timeout: x\n", "public.accept_timeout: must be a number, not text\n");
 	proxy_fails("relay: {planes: [local]}\n", "relay.planes: must be of sockmap, ktls-splice, splice and copy, not 'local'\n");
 	proxy_fails("relay: {planes: []}\n", "relay.planes: must have at least 1 item\n");
@@ -410,6 +411,7 @@ static void every_fault_is_told_at_once(void **state)
 	(void)state;
 	proxy_fails("public:\n  accept_timeout: -1\n  name: [x]\nrelay: {workers: x}\ncontrol: 5\n",
 		    "error x.yml:2: public.accept_timeout: must be 0 to 3000\n");
+	assert_null(strstr(reports, "accept_timeout: is 0"));
 	assert_reported("error x.yml:3: public.name: must be text, not a list\n");
 	assert_reported("error x.yml:4: relay.workers: must be a whole number, not text\n");
 	assert_reported("error x.yml:5: control: must be a map, not a whole number\n");

@@ -94,6 +94,12 @@ void setting_append(struct reading *reading, struct setting *parent, const char 
 {
 	struct arena *arena = &reading->tree->arena;
 
+	if (parent->type == SETTING_MAP && parent->count >= MOST_KEYS) {
+		if (reading->nodes <= MOST_NODES)
+			reading_error(reading, item->file, item->line, "more than %d keys in one map", MOST_KEYS);
+		reading->nodes = MOST_NODES + 1; /* nothing more is read, and said once is enough */
+		return;
+	}
 	parent->items = grown(arena, parent->items, parent->count);
 	parent->items[parent->count] = item;
 	if (parent->type == SETTING_MAP) {

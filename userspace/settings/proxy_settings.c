@@ -106,6 +106,13 @@ static const struct form_field public_fields[] = {
 	{ 0 },
 };
 
+/* Not one that was refused and left at 0. */
+static bool is_no_time(const struct setting *seconds)
+{
+	return (seconds->type == SETTING_INT && seconds->integer == 0) ||
+	       (seconds->type == SETTING_FLOAT && seconds->real == 0);
+}
+
 static void check_public(struct form *form, const struct setting *map, void *object)
 {
 	struct public_proxy_settings *settings = object;
@@ -118,9 +125,10 @@ static void check_public(struct form *form, const struct setting *map, void *obj
 	if (settings->relay_tls_bind_address && !settings->relay_tls)
 		form_error(form, setting_child(map, "relay_tls_bind_address"),
 			   "needs certificates: relay_tls, or jsonrpc_server.tls");
-	if (setting_child(map, "accept_timeout") && !settings->accept_timeout_ms)
-		reading_warning(form->reading, setting_child(map, "accept_timeout")->file,
-				setting_child(map, "accept_timeout")->line,
+	const struct setting *accept_timeout = setting_child(map, "accept_timeout");
+
+	if (accept_timeout && is_no_time(accept_timeout))
+		reading_warning(form->reading, accept_timeout->file, accept_timeout->line,
 				"%s.accept_timeout: is 0, so nobody has the time to connect", form->path);
 	if (settings->jsonrpc_client && !settings->jsonrpc_client->endpoint)
 		form_error(form, setting_child(map, "jsonrpc_client"), "jsonrpc_client: the key 'endpoint' is missing");

@@ -7,6 +7,7 @@
 
 #define MOST_NESTED_NODES 100   /* maps and lists inside each other */
 #define MOST_NODES 200000       /* of one tree: aliases and references multiply */
+#define MOST_KEYS 4096          /* of one map: keys are looked for one by one */
 #define MOST_NESTED_FILES 32    /* includes inside each other */
 #define MOST_FILE_BYTES (16U << 20)
 
@@ -44,7 +45,7 @@ void reading_warning(struct reading *reading, const char *file, unsigned line, c
 
 /* A new node, or NULL after "too many values" was reported. */
 struct setting *setting_create(struct reading *reading, enum setting_type type, const char *file, unsigned line);
-/* Appends to a list (`key` NULL) or a map, whatever keys it has. */
+/* Appends to a list (`key` NULL) or a map, whatever keys it has; with MOST_KEYS it reports and stays as it is. */
 void setting_append(struct reading *reading, struct setting *parent, const char *key, struct setting *item);
 /* Replaces the value of a key, or appends it. */
 void setting_put(struct reading *reading, struct setting *map, const char *key, struct setting *item);
