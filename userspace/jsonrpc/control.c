@@ -267,6 +267,31 @@ static int make_folder(const char *path, const char *group)
 	return error;
 }
 
+static const char *what_stands_there(mode_t mode)
+{
+	return S_ISDIR(mode) ? "a folder stands there" :
+	       S_ISREG(mode) ? "a plain file stands there" :
+	       S_ISLNK(mode) ? "a symbolic link stands there" :
+			       "something that is no socket stands there";
+}
+
+int control_path_check(const char *path)
+{
+	struct stat status;
+	int error = 0;
+
+	if (strlen(path) >= sizeof(((struct sockaddr_un *)NULL)->sun_path))
+		error = -ENAMETOOLONG;
+	else if (lstat(path, &status) == 0)
+		error = S_ISSOCK(status.st_mode) ? 0 : -EEXIST;
+	else if (errno == ENOTDIR)
+		error = -ENOTDIR;
+	if (error)
+		log_error("control: cannot listen on %s: %s", path,
+			  error == -EEXIST ? what_stands_there(status.st_mode) : strerror(-error));
+	return error;
+}
+
 /* Removes a socket that nobody listens on any more. */
 static int remove_stale(const struct sockaddr_un *address)
 {
@@ -275,8 +300,6 @@ static int remove_stale(const struct sockaddr_un *address)
 
 	if (lstat(address->sun_path, &status))
 		return errno == ENOENT ? 0 : -errno;
-	if (!S_ISSOCK(status.st_mode))
-		return -EEXIST;
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
@@ -326,9 +349,11 @@ int control_server_start(struct event_base *base, const struct control_settings 
 	server->path = strdup(settings->path);
 	if (!server->path)
 		goto failed;
-	error = -ENAMETOOLONG;
-	if (strlen(settings->path) >= sizeof(address.sun_path))
-		goto failed;
+	error = control_path_check(settings->path);
+	if (error) {
+		control_server_free(server);
+		return error;
+	}
 	strcpy(address.sun_path, settings->path);
 	error = make_folder(settings->path, settings->group);
 	if (!error)

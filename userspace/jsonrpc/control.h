@@ -7,6 +7,11 @@
 #include "jsonrpc/message.h"
 #include "jsonrpc/server.h"
 
+/* Whether a socket could stand at `path`. 0; -EEXIST: something else does, -ENOTDIR: its folder is
+ * none, -ENAMETOOLONG: only
+ * other settings help then; the log has been told. */
+int control_path_check(const char *path);
+
 struct control_server;
 int control_server_start(struct event_base *base, const struct control_settings *settings, jsonrpc_handler handler,
 			 void *context, struct control_server **result);

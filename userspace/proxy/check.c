@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What `proxy … --check` looks at beyond the form of the settings: certificates,
- * the directory's too, and the group of the control socket. Nothing is bound and
+ * the directory's too, and path and group of the control socket. Nothing is bound and
  * nobody is called. */
 #include "proxy/check.h"
 
 #include "base/log.h"
 #include "directory/directory.h"
+#include "jsonrpc/control.h"
 #include "tls/checkup.h"
 
 #include <grp.h>
@@ -24,6 +25,7 @@ bool public_proxy_check_named(const struct proxy_settings *settings)
 	}
 	if (public->directory)
 		fine = directory_check(public->directory) && fine;
+	fine = !control_path_check(settings->control.path) && fine;
 	if (settings->control.group && !getgrnam(settings->control.group)) {
 		log_error("control: there is no group %s", settings->control.group);
 		fine = false;

@@ -397,6 +397,8 @@ int public_proxy_run(const struct proxy_settings *settings)
 {
 	struct public_proxy proxy = {.settings = settings->public_proxy, .stopped_fd = -1};
 
+	if (control_path_check(settings->control.path))
+		return 1; /* an error of the settings, like others; it has been told */
 	bound_memory();
 	daemon_prepare_process();
 	int error = start(&proxy, settings);

@@ -395,6 +395,20 @@ def test_check_loads_what_the_settings_name(stack, name, text, words):
     assert done.returncode == 1 and words in done.stdout and "settings are fine" not in done.stdout, done.stdout
 
 
+@pytest.mark.parametrize("path, words", [
+    ("folder", "a folder stands there"), ("file", "a plain file stands there"), ("link", "a symbolic link stands there"),
+    ("file/control.sock", "Not a directory"), ("x" * 120, "File name too long")])
+def test_a_control_path_that_cannot_hold_a_socket(stack, tmp_path, path, words):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("kept")
+    (tmp_path / "link").symlink_to("nowhere")
+    for arguments in ([], ["--check"]):
+        done = run_with(stack, "proxy", f"control:\n  path: {tmp_path}/{path}\n", *arguments)
+        assert done.returncode == 1 and f"control: cannot listen on {tmp_path}/{path}: {words}" in done.stdout, done.stdout
+        assert "File exists" not in done.stdout and "level=fatal" not in done.stdout, done.stdout
+    assert (tmp_path / "file").read_text() == "kept"
+
+
 def test_check_counts_warnings(stack):
     done = run_with(stack, "proxy", "public:\n  accept_timeout: 0\n  surprise: 1\n", "--check")
     assert done.returncode == 0 and "settings are fine, with 2 warnings" in done.stdout, done.stdout
