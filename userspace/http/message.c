@@ -2,8 +2,8 @@
 /* Reader of HTTP/1.1 heads and of the chunked coding.
  *
  * Strict where two readers could disagree about where a message ends: a length
- * and a transfer coding together, lengths that differ, white space before the
- * colon, folded lines and control bytes are errors. Pure: no I/O, no globals. */
+ * and a transfer coding together, a transfer coding in a request of HTTP/1.0, lengths
+ * that differ, white space before the colon, folded lines and control bytes are errors. Pure: no I/O, no globals. */
 #include "http/message.h"
 
 #include <ctype.h>
@@ -236,6 +236,10 @@ static int read_framing(struct http_head *head, bool is_request, const char **re
 			is_chunked = true;
 		}
 	}
+	if (is_chunked && is_request && head->minor_version == 0) {
+		*reason = "Transfer-Encoding in a request of HTTP/1.0";
+		return 400;
+	}
 	if (is_chunked && has_length) {
 		*reason = "both Content-Length and Transfer-Encoding";
 		return 400;
@@ -343,6 +347,10 @@ static int take_control_byte(struct http_chunks *chunks, char byte)
 
 	if (chunks->state != CHUNK_DATA_END && ++chunks->line_bytes > MOST_LINE_BYTES)
 		return -EINVAL;
+	/* Readers disagree about a CR that ends no line. */
+	if (chunks->is_after_cr && byte != '\n')
+		return -EINVAL;
+	chunks->is_after_cr = byte == '\r';
 	switch (chunks->state) {
 	case CHUNK_SIZE_START:
 	case CHUNK_SIZE:

@@ -60,6 +60,7 @@ struct http_chunks {
 	int state;
 	uint64_t left;       /* of the present chunk */
 	unsigned line_bytes; /* of the present size line or of all trailers */
+	bool is_after_cr;    /* nothing but LF may follow */
 };
 
 /* Takes some of `bytes`: `used` of them, of which data_length at `data` belong
