@@ -137,7 +137,7 @@ int file_store_open(const char *filename, file_store_each each, void *context, s
 fail:
 	if (error == -EBUSY)
 		log_error("%s: another process is using this data file", filename);
-	else
+	else if (error != -EBADMSG) /* who found the damage has told where */
 		log_error("%s: cannot open the data file: %s", filename, strerror(-error));
 	file_store_close(store);
 	return error;

@@ -8,7 +8,7 @@
 struct file_store;
 
 /* Called for every complete entry in order while the file is opened; the entry
- * is borrowed. Non-zero ends the opening with that error. */
+ * is borrowed. Non-zero ends the opening with that error; -EBADMSG must have been logged. */
 typedef int (*file_store_each)(const struct store_entry *entry, void *context);
 
 /* Opens or creates the file (and missing directories), locks it and reads it.

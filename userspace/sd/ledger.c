@@ -40,6 +40,7 @@ struct ledger {
 	json_t *hashes; /* hash -> true, of all records */
 	uint8_t *authenticity;
 	size_t authenticity_capacity;
+	const char *filename; /* while the file is read */
 	int64_t now; /* while a chain is selected */
 	struct view view;
 };
@@ -155,7 +156,8 @@ static int load_entry(const struct store_entry *entry, void *context)
 	int error = 0;
 
 	if (entry->type != STORE_TYPE_RECORD) {
-		log_error("entry of type %u at byte %zu is no record of a service directory", entry->type, entry->offset);
+		log_error("%s: the entry at byte %zu, of type %u, is no record of a service directory",
+			  ledger->filename, entry->offset, entry->type);
 		return -EBADMSG;
 	}
 	json = json_read((const char *)entry->data, entry->size, &parse_error);
@@ -164,7 +166,7 @@ static int load_entry(const struct store_entry *entry, void *context)
 	if (record)
 		error = remember(ledger, record, AUTHENTICITY_UNKNOWN);
 	else
-		log_warning("skipping the entry at byte %zu of the data file: %s", entry->offset, problem);
+		log_warning("%s: skipping the entry at byte %zu: %s", ledger->filename, entry->offset, problem);
 	json_decref(record);
 	json_decref(json);
 	return error;
@@ -189,6 +191,7 @@ int ledger_open(const char *filename, const struct string_list *root_files, cons
 		error = -EINVAL;
 		goto fail;
 	}
+	ledger->filename = filename;
 	error = file_store_open(filename, load_entry, ledger, &ledger->store);
 	if (!error)
 		error = select_view(ledger, unix_seconds);

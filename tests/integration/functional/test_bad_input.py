@@ -13,7 +13,7 @@ import pytest
 
 import hyperproto as proto
 from peers import PythonA, dial_relay
-from stack import ALL, BIN, COMMANDS, read_to_end, wait_until
+from stack import ALL, BIN, COMMANDS, TOP, read_to_end, wait_until
 
 PORTS = {"hd-1": 5555, "hd-2": 3334, "proxy-hyper": 5544, "proxy": 6655, "sd": 3322}
 
@@ -407,6 +407,19 @@ def test_a_control_path_that_cannot_hold_a_socket(stack, tmp_path, path, words):
         assert done.returncode == 1 and f"control: cannot listen on {tmp_path}/{path}: {words}" in done.stdout, done.stdout
         assert "File exists" not in done.stdout and "level=fatal" not in done.stdout, done.stdout
     assert (tmp_path / "file").read_text() == "kept"
+
+
+@pytest.mark.parametrize("damage, words", [
+    (lambda stored: stored[:512] + bytes([stored[512] ^ 0xff]) + stored[513:], "damaged at byte 512"),
+    (lambda stored: b"no records" * 100, "damaged at byte 0")])
+def test_a_damaged_data_file_is_told_in_one_line(stack, tmp_path, damage, words):
+    path = tmp_path / "sd.records"
+    damaged = damage((TOP / "tests" / "vectors" / "service-directory.records").read_bytes())
+    path.write_bytes(damaged)
+    done = run_with(stack, "sd", f"directory:\n  datastore:\n    settings:\n      filename: {path}\n")
+    assert done.returncode == 1 and done.stdout.count("level=error") == 1, done.stdout
+    assert f"{path}: {words}; the file was left as it is" in done.stdout, done.stdout
+    assert path.read_bytes() == damaged
 
 
 def test_check_counts_warnings(stack):
