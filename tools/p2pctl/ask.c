@@ -11,7 +11,8 @@
 
 #define TIMEOUT_MS 5000
 
-static json_t *ask_for(const struct options *options, const char *method, json_t *params, bool is_quiet)
+static json_t *ask_for(const struct options *options, const char *method, json_t *params, answer_check is_sound,
+		       bool is_quiet)
 {
 	struct jsonrpc_answer answer = {0};
 	_free_ char *reason = NULL;
@@ -21,7 +22,7 @@ static json_t *ask_for(const struct options *options, const char *method, json_t
 		params = json_object();
 	int error = control_call(options->socket, method, params, TIMEOUT_MS, &answer, &reason);
 	json_decref(params);
-	if (!error && !answer.is_error && json_is_object(answer.result))
+	if (!error && !answer.is_error && json_is_object(answer.result) && is_sound(answer.result))
 		result = json_incref(answer.result);
 	else if (!is_quiet && error)
 		fprintf(stderr, "p2pctl: %s\n", reason ? reason : "the proxy cannot be asked");
@@ -34,14 +35,25 @@ static json_t *ask_for(const struct options *options, const char *method, json_t
 	return result;
 }
 
-json_t *ask(const struct options *options, const char *method, json_t *params)
+json_t *ask(const struct options *options, const char *method, json_t *params, answer_check is_sound)
 {
-	return ask_for(options, method, params, false);
+	return ask_for(options, method, params, is_sound, false);
 }
 
-json_t *ask_quietly(const struct options *options, const char *method)
+json_t *ask_quietly(const struct options *options, const char *method, answer_check is_sound)
 {
-	return ask_for(options, method, NULL, true);
+	return ask_for(options, method, NULL, is_sound, true);
+}
+
+bool has_list(const json_t *object, const char *key)
+{
+	const json_t *list = json_object_get(object, key), *item;
+	size_t index;
+
+	json_array_foreach((json_t *)list, index, item)
+		if (!json_is_object(item))
+			return false;
+	return json_is_array(list);
 }
 
 int print_json(const json_t *value)

@@ -5,12 +5,18 @@
 
 #include <stdint.h>
 
+/* Whether an answer, an object, has the members that the command is about. */
+typedef bool (*answer_check)(const json_t *answer);
+
 /* Steals `params` (NULL: none). Returns the result (new reference), or NULL
  * after a sentence on standard error. */
-json_t *ask(const struct options *options, const char *method, json_t *params);
+json_t *ask(const struct options *options, const char *method, json_t *params, answer_check is_sound);
 
 /* As ask(), but says nothing: for callers that can do without the proxy. */
-json_t *ask_quietly(const struct options *options, const char *method);
+json_t *ask_quietly(const struct options *options, const char *method, answer_check is_sound);
+
+/* For checks: a list of objects. */
+bool has_list(const json_t *object, const char *key);
 
 /* Prints the value as JSON. Returns the exit status. */
 int print_json(const json_t *value);

@@ -76,6 +76,13 @@ static void print_pair(const json_t *pair)
 		print_direction(parties, json_array_get(directions, i), i);
 }
 
+static bool is_sound(const json_t *answer)
+{
+	return has_list(answer, "parties") && has_list(answer, "directions") &&
+	       json_array_size(json_object_get(answer, "parties")) == 2 &&
+	       json_array_size(json_object_get(answer, "directions")) == 2;
+}
+
 int command_pair(const struct options *options, char **arguments)
 {
 	char *end;
@@ -86,7 +93,7 @@ int command_pair(const struct options *options, char **arguments)
 		fprintf(stderr, "p2pctl: '%s' is not the number of a pair; `p2pctl pairs` shows them\n", arguments[0]);
 		return 2;
 	}
-	json_t *pair = ask(options, "pair", json_pack("{s:I}", "id", (json_int_t)id));
+	json_t *pair = ask(options, "pair", json_pack("{s:I}", "id", (json_int_t)id), is_sound);
 	if (!pair)
 		return 1;
 	int result = 0;

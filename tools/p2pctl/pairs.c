@@ -52,9 +52,14 @@ static void print_pairs(const json_t *pairs)
 	table_print(table);
 }
 
+static bool is_sound(const json_t *answer)
+{
+	return has_list(answer, "pairs");
+}
+
 int command_pairs(const struct options *options, char **arguments)
 {
-	json_t *answer = ask(options, "pairs", NULL);
+	json_t *answer = ask(options, "pairs", NULL, is_sound);
 	const json_t *pairs = json_object_get(answer, "pairs");
 	int result = 0;
 

@@ -32,9 +32,14 @@ static void print_probe(const json_t *probe, bool is_ours)
 	printf("\n");
 }
 
+static bool is_sound(const json_t *answer)
+{
+	return has_list(answer, "items") && json_is_object(json_object_get(answer, "planes"));
+}
+
 int command_probe(const struct options *options, char **arguments)
 {
-	json_t *probe = options->here ? NULL : ask_quietly(options, "probe");
+	json_t *probe = options->here ? NULL : ask_quietly(options, "probe", is_sound);
 	bool is_ours = !probe;
 	int result = 0;
 

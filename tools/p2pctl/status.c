@@ -39,10 +39,16 @@ static void print_pairs(const json_t *pairs)
 	       number_of(gates, "found_by_sweep"));
 }
 
+static bool is_sound(const json_t *answer)
+{
+	return json_is_object(json_object_get(answer, "endpoint")) && json_is_object(json_object_get(answer, "tickets")) &&
+	       json_is_object(json_object_get(answer, "pairs"));
+}
+
 int command_status(const struct options *options, char **arguments)
 {
 	char a[FORMAT_SIZE], b[FORMAT_SIZE], text[256];
-	json_t *status = ask(options, "status", NULL);
+	json_t *status = ask(options, "status", NULL, is_sound);
 	const json_t *endpoint = json_object_get(status, "endpoint");
 
 	(void)arguments;

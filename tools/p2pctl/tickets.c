@@ -7,10 +7,15 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+static bool is_sound(const json_t *answer)
+{
+	return has_list(answer, "tickets");
+}
+
 int command_tickets(const struct options *options, char **arguments)
 {
 	static const char *const headings[] = {">TICKET", "REQUESTER", "CALLEE", "STATE", ">AGE", ">EXPIRES IN", NULL};
-	json_t *answer = ask(options, "tickets", NULL);
+	json_t *answer = ask(options, "tickets", NULL, is_sound);
 	const json_t *tickets = json_object_get(answer, "tickets");
 	int result = 0;
 

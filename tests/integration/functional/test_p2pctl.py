@@ -125,6 +125,15 @@ def test_answers_that_are_none(tmp_path, answer, words):
             assert said.startswith("p2pctl: ") and said.count("\n") == 1 and words in said, said
 
 
+@pytest.mark.parametrize("answer", [{}, {"pairs": 5, "tickets": 5, "endpoint": 5}, {"pairs": [5], "tickets": [[]]},
+                                    {"parties": [{}], "directions": [{}, {}]}])
+def test_answers_without_what_was_asked_for(tmp_path, answer):
+    with proxy_that_says(tmp_path / "s", answer) as path:
+        for command in (["status"], ["pairs"], ["pair", "7"], ["tickets"], ["--json", "pairs"]):
+            said = p2pctl("-s", path, *command, status=1)
+            assert said == "p2pctl: the proxy's answer is not what it should be; is it another version?\n", said
+
+
 def test_without_a_proxy(tmp_path):
     for command in (["status"], ["pairs"], ["pair", "1"], ["tickets"]):
         said = p2pctl("-s", str(tmp_path / "nobody"), *command, status=1)
