@@ -36,11 +36,11 @@
 
 static void begin_look(struct side *side)
 {
-	side->gather_calls = __atomic_load_n(&side->gate->calls, __ATOMIC_RELAXED);
-	side->gather_seq = __atomic_load_n(&side->gate->next_seq, __ATOMIC_RELAXED);
-	side->gather_other_seq = __atomic_load_n(&side_other(side)->gate->next_seq, __ATOMIC_RELAXED);
-	side->gather_reads = side->reads;
-	side->gather_until_ns = loop_now_ns(side_pair(side)->worker->loop) + LOOK_NS;
+	side->bulk->gather_calls = __atomic_load_n(&side->gate->calls, __ATOMIC_RELAXED);
+	side->bulk->gather_seq = __atomic_load_n(&side->gate->next_seq, __ATOMIC_RELAXED);
+	side->bulk->gather_other_seq = __atomic_load_n(&side_other(side)->gate->next_seq, __ATOMIC_RELAXED);
+	side->bulk->gather_reads = side->reads;
+	side->bulk->gather_until_ns = loop_now_ns(side_pair(side)->worker->loop) + LOOK_NS;
 }
 
 /* So much came within LOOK_NS. */
@@ -49,20 +49,20 @@ static void set_delay(struct side *side, uint32_t packets, uint32_t bytes)
 	uint32_t by_packets = LOOK_NS / packets * PACKETS_TOGETHER, by_bytes = LOOK_NS / (bytes / BYTES_TOGETHER + 1);
 	uint32_t delay_ns = by_packets < by_bytes ? by_packets : by_bytes;
 
-	side->gather_delay_ns = delay_ns < DELAY_MOST_NS ? delay_ns : DELAY_MOST_NS;
+	side->bulk->gather_delay_ns = delay_ns < DELAY_MOST_NS ? delay_ns : DELAY_MOST_NS;
 }
 
 static bool goes_on(struct side *side)
 {
-	uint32_t packets = __atomic_load_n(&side->gate->calls, __ATOMIC_RELAXED) - side->gather_calls;
-	uint32_t bytes = __atomic_load_n(&side->gate->next_seq, __ATOMIC_RELAXED) - side->gather_seq;
-	uint64_t reads = side->reads - side->gather_reads;
+	uint32_t packets = __atomic_load_n(&side->gate->calls, __ATOMIC_RELAXED) - side->bulk->gather_calls;
+	uint32_t bytes = __atomic_load_n(&side->gate->next_seq, __ATOMIC_RELAXED) - side->bulk->gather_seq;
+	uint64_t reads = side->reads - side->bulk->gather_reads;
 
-	side->gather_large = packets && bytes / packets > PACKET_BYTES_MOST ? side->gather_large + 1 : 0;
-	if (side->gather_large == LARGE_LOOKS_MOST || (packets < PACKETS_LEAST && !side->gather_large) ||
-	    __atomic_load_n(&side_other(side)->gate->next_seq, __ATOMIC_RELAXED) != side->gather_other_seq)
+	side->bulk->gather_large = packets && bytes / packets > PACKET_BYTES_MOST ? side->bulk->gather_large + 1 : 0;
+	if (side->bulk->gather_large == LARGE_LOOKS_MOST || (packets < PACKETS_LEAST && !side->bulk->gather_large) ||
+	    __atomic_load_n(&side_other(side)->gate->next_seq, __ATOMIC_RELAXED) != side->bulk->gather_other_seq)
 		return false;
-	if (!side->gather_large && packets < reads * READ_PACKETS_LEAST) {
+	if (!side->bulk->gather_large && packets < reads * READ_PACKETS_LEAST) {
 		uint32_t ticks = side->gate->small_most / 2;
 
 		__atomic_store_n(&side->gate->small_most, ticks < TICKS_LEAST ? TICKS_LEAST : ticks, __ATOMIC_RELAXED);
@@ -82,16 +82,16 @@ void gather_look(struct side *side)
 	found = __atomic_load_n(&side->gate->small_found, __ATOMIC_RELAXED);
 	if (!side->gathers) {
 		if (found == side->small_seen || side->is_shut ||
-		    !(__atomic_load_n(&side->gate->gate, __ATOMIC_ACQUIRE) & GATE_CLOSED))
+		    !(__atomic_load_n(&side->gate->gate, __ATOMIC_ACQUIRE) & GATE_CLOSED) || !side_has_bulk(side))
 			return;
 		side->small_seen = found;
 		side->gathers = true;
 		side->gatherings++;
 		hold_leave(side);
-		side->gather_large = 0;
-		side->gather_delay_ns = DELAY_FIRST_NS;
+		side->bulk->gather_large = 0;
+		side->bulk->gather_delay_ns = DELAY_FIRST_NS;
 		begin_look(side);
-	} else if (loop_now_ns(side_pair(side)->worker->loop) >= side->gather_until_ns) {
+	} else if (loop_now_ns(side_pair(side)->worker->loop) >= side->bulk->gather_until_ns) {
 		side->small_seen = found; /* while it was gathered */
 		side->gathers = goes_on(side);
 		begin_look(side);
@@ -100,10 +100,10 @@ void gather_look(struct side *side)
 
 void gather_wait_for_more(struct side *side)
 {
-	side_wait_for(side, WAIT_TIMER, clock_now_ns() + side->gather_delay_ns);
+	side_wait_for(side, WAIT_TIMER, clock_now_ns() + side->bulk->gather_delay_ns);
 }
 
 void gather_wait_for_any(struct side *side)
 {
-	side_wait_for(side, WAIT_READABLE | WAIT_TIMER, side->gather_until_ns);
+	side_wait_for(side, WAIT_READABLE | WAIT_TIMER, side->bulk->gather_until_ns);
 }

@@ -119,7 +119,7 @@ static void set_buffer(struct side *side, uint32_t bytes)
  * is then. Returns the larger one of what was and of what is to be announced. */
 static uint32_t limit_window(struct side *side)
 {
-	int limit = (int)side->hold_window, was = limit;
+	int limit = (int)side->bulk->hold_window, was = limit;
 	socklen_t size = sizeof was;
 
 	if (!getsockopt(side->watch.fd, IPPROTO_TCP, TCP_WINDOW_CLAMP, &was, &size) && was == limit)
@@ -155,8 +155,8 @@ static void shut_for(struct side *side, size_t bytes)
 	uint32_t left = __atomic_load_n(&side->gate->window_left, __ATOMIC_RELAXED);
 	uint32_t charged = tcp_charged(side->watch.fd);
 
-	if (left > side->hold_window)
-		left = side->segment_bytes;
+	if (left > side->bulk->hold_window)
+		left = side->bulk->segment_bytes;
 	charged = charged > bytes ? charged - (uint32_t)bytes : 0;
 	set_buffer(side, hold_shut_size(left, charged));
 }
@@ -185,12 +185,12 @@ void hold_begin(struct side *side)
 		return;
 	tcp_facts_read(side->watch.fd, &facts);
 	/* A longer way needs more window than is handed up cheaply. */
-	if (facts.least_rtt_us > FAR_RTT_US || side->lent_most < 4 * CREDIT_LEAST_BYTES) {
+	if (facts.least_rtt_us > FAR_RTT_US || side->lent_most < 4 * CREDIT_LEAST_BYTES || !side_has_bulk(side)) {
 		side->never_holds = true;
 		return;
 	}
-	side->segment_bytes = facts.segment_bytes;
-	side->hold_window = hold_window_for(facts.most_segment_bytes);
+	side->bulk->segment_bytes = facts.segment_bytes;
+	side->bulk->hold_window = hold_window_for(facts.most_segment_bytes);
 	/* Not smaller now that bytes may be under way; after the first round it is. */
 	side->hold_bytes = buffers_fix_receive(side, FIRST_BYTES);
 	if (side->hold_bytes)
@@ -206,14 +206,14 @@ static bool is_out_of_window(const struct side *side, bool was_quiet)
 	uint32_t unacked = __atomic_load_n(&side->gate->unacked, __ATOMIC_RELAXED);
 	struct tcp_facts facts;
 
-	if (left >= side->segment_bytes)
+	if (left >= side->bulk->segment_bytes)
 		return false;
 	tcp_facts_read(side->watch.fd, &facts);
 	if (left > facts.met_segment_bytes) /* see limit_window(): not with the least of buffers */
 		return false;
 	/* Behind the last packet the kernel may have announced more; one segment it acknowledges later. */
-	return was_quiet || unacked <= side->segment_bytes ||
-	       !hold_window_may_grow(side->hold_window, side->hold_bytes, tcp_charged(side->watch.fd));
+	return was_quiet || unacked <= side->bulk->segment_bytes ||
+	       !hold_window_may_grow(side->bulk->hold_window, side->hold_bytes, tcp_charged(side->watch.fd));
 }
 
 void hold_leave(struct side *side)
@@ -230,15 +230,15 @@ bool hold_shut(struct side *side)
 
 	if (side->is_shut || !side->hold_bytes || side->lent < CREDIT_LEAST_BYTES || side->ending || side->hold_length)
 		return false;
-	if (up == side->hold_mark && side->quiet_looks == LOOKS_QUIET)
+	if (up == side->bulk->hold_mark && side->quiet_looks == LOOKS_QUIET)
 		return false; /* looked at already: stopped pairs must cost nothing */
 	if (!side->owed && (is_two_way(side) || hold_has_small_segments(unread, tcp_charged(side->watch.fd)))) {
 		side->never_holds = true; /* only the kernel's own tuning makes room for them in time */
 		hold_leave(side);
 		return false;
 	}
-	if (up != side->hold_mark) {
-		side->hold_mark = up;
+	if (up != side->bulk->hold_mark) {
+		side->bulk->hold_mark = up;
 		side->looks = side->looks >= LOOKS_MOST ? side->looks : side->looks + 1;
 		side->quiet_looks = 0;
 	} else if (side->quiet_looks < LOOKS_QUIET) {
@@ -279,7 +279,7 @@ bool hold_drop_owed(struct side *side)
 	char bytes[TAIL];
 
 	if (side->owed && side->is_shut)
-		shut_for(side, side->owed_charged);
+		shut_for(side, side->bulk->owed_charged);
 	while (side->owed) {
 		ssize_t size = recv(side->watch.fd, bytes, side->owed, MSG_DONTWAIT);
 
@@ -302,20 +302,20 @@ static void announce_window(struct side *side)
 	uint64_t before;
 	char byte;
 
-	side->owed_charged = charged;
+	side->bulk->owed_charged = charged;
 	limit_window(side);
 	do {
 		int64_t room = (int64_t)side->lent - gate_in_flight(side, side_other(side)->watch.fd);
 
 		before = redirected(side);
-		set_buffer(side, hold_sizes_for(side->hold_window, room, charged).wide);
+		set_buffer(side, hold_sizes_for(side->bulk->hold_window, room, charged).wide);
 		if (recv(side->watch.fd, &byte, 1, MSG_DONTWAIT) != 1)
 			break;
 		side->read++;
 		side->owed--;
 	} while (is_open(side) && side->owed > TAIL_SPARE && redirected(side) != before);
 	calm(side);
-	side->hold_mark = redirected(side);
+	side->bulk->hold_mark = redirected(side);
 }
 
 /* The last means: a packet that is not wholly read also delays acknowledgements. False: the pair is over. */
@@ -324,18 +324,18 @@ static bool announce_all(struct side *side)
 	int64_t room = (int64_t)side->lent - gate_in_flight(side, side_other(side)->watch.fd);
 	int one = 1;
 
-	set_buffer(side, hold_sizes_for(side->hold_window, room, tcp_charged(side->watch.fd)).whole);
+	set_buffer(side, hold_sizes_for(side->bulk->hold_window, room, tcp_charged(side->watch.fd)).whole);
 	if (!hold_drop_owed(side))
 		return false;
 	setsockopt(side->watch.fd, IPPROTO_TCP, TCP_QUICKACK, &one, sizeof one);
 	calm(side);
-	side->hold_mark = redirected(side);
+	side->bulk->hold_mark = redirected(side);
 	return true;
 }
 
 bool hold_look_again(struct side *side)
 {
-	if (!side->owed || side->hold_mark != redirected(side)) {
+	if (!side->owed || side->bulk->hold_mark != redirected(side)) {
 		side->looks = 0;
 		return false;
 	}
@@ -352,11 +352,11 @@ bool hold_look_again(struct side *side)
 static void note_pace(struct side *side)
 {
 	uint64_t now = clock_now_ns(), moved = redirected(side) + side->read;
-	bool is_known = side->held_at_ns && moved > side->held_mark;
+	bool is_known = side->bulk->held_at_ns && moved > side->bulk->held_mark;
 
-	side->hold_pace = is_known ? (double)(now - side->held_at_ns) / (double)(moved - side->held_mark) : 0;
-	side->held_at_ns = now;
-	side->held_mark = moved;
+	side->bulk->hold_pace = is_known ? (double)(now - side->bulk->held_at_ns) / (double)(moved - side->bulk->held_mark) : 0;
+	side->bulk->held_at_ns = now;
+	side->bulk->held_mark = moved;
 }
 
 bool hold_release(struct side *side)

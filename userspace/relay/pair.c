@@ -330,7 +330,7 @@ out:
 		slots_give_back(&relay->slots, pair->sides[0].index);
 	}
 refuse:
-	free(pair);
+	pair_free(pair);
 	for (unsigned i = 0; i < 2; i++)
 		session_free(sessions[i]);
 	atomic_fetch_sub_explicit(&relay->pairs_live, 1, memory_order_relaxed);
@@ -341,7 +341,21 @@ refuse:
 	return error;
 }
 
+bool side_has_bulk(struct side *side)
+{
+	if (!side->bulk)
+		side->bulk = calloc(1, sizeof *side->bulk);
+	return side->bulk;
+}
+
 /* ---- end ---- */
+
+void pair_free(struct pair *pair)
+{
+	for (unsigned i = 0; pair && i < 2; i++)
+		free(pair->sides[i].bulk);
+	free(pair);
+}
 
 static void close_side(struct side *side, bool reset)
 {

@@ -50,6 +50,22 @@ struct pipe_pair {
 	unsigned capacity;
 };
 
+/* What only a direction needs that was held or gathered once; NULL until then. */
+struct bulk {
+	/* hold.c */
+	uint32_t segment_bytes; /* of its peer, at most */
+	uint32_t owed_charged;  /* memory of the packet that the owed bytes end */
+	uint32_t hold_window;   /* what the source may have as window */
+	double hold_pace;       /* nanoseconds that the reader took for a byte, in the last round of a hold; 0: not known */
+	uint64_t held_at_ns, held_mark; /* end of that round, and bytes moved by then */
+	uint64_t hold_mark;     /* what was redirected or handed up when hold.c last looked */
+	/* gather.c: the present look's end, and what was counted at its beginning */
+	uint64_t gather_until_ns, gather_reads;
+	uint32_t gather_calls, gather_seq, gather_other_seq;
+	uint32_t gather_delay_ns; /* between two reads */
+	unsigned gather_large;    /* looks in a row that found large packets */
+};
+
 struct side {
 	struct gate_direction *gate; /* shared with the program; NULL on plain planes */
 	struct loop_watch watch;
@@ -74,16 +90,13 @@ struct side {
 	uint8_t looks;               /* that hold.c has taken in the present state */
 	bool is_far;                 /* the target, when its credit was used up last */
 	bool pressed;                /* its credit or its pile ran full since it was last raised */
-	uint32_t segment_bytes;      /* of its peer, at most */
-	uint32_t owed_charged;       /* memory of the packet that they end */
-	uint32_t hold_window;        /* what it may have as window */
 	uint32_t hold_bytes;         /* receive buffer as hold.c set it; 0: it is not hold.c's */
 	bool gathers;                /* gate closed: many small packets come, which are moved together (gather.c) */
-	uint8_t gather_large;        /* looks in a row that found large packets */
 	uint32_t rtt_us;             /* least round trip to the target, when its credit was used up last */
 	uint32_t hold_offset, hold_length;
 	uint32_t lent, lent_most, lent_far_most; /* credit, its limit, and that for a target far away */
 	uint32_t idle_mark;       /* `redirected` at the last look for idle credit; the low half tells a change */
+	struct bulk *bulk;
 	char *hold; /* bytes read and not yet written; CHUNK_BYTES, from the worker's pool */
 	struct session *session; /* TLS stays on; NULL: bare TCP */
 	struct pipe_pair *pipe;
@@ -102,20 +115,13 @@ struct side {
 	uint64_t copied;      /* written by userspace, from the join on */
 	uint64_t copied_before; /* of these: before both sockets were in the map */
 	uint64_t base;        /* the target's stream without redirected bytes */
-	double hold_pace;     /* nanoseconds that the reader took for a byte, in the last round of a hold; 0: not known */
-	uint64_t held_at_ns, held_mark; /* end of that round, and bytes moved by then */
 	uint64_t openings;
 	uint64_t holds; /* openings by hold.c */
-	uint64_t hold_mark; /* what was redirected or handed up when hold.c last looked */
 	/* Progress of the present wait. */
 	uint64_t since_ns, seen;
 	int64_t flown;
 	uint64_t flown_at_ns, pressed_at_ns;
 	uint64_t acked_seen; /* of the target, when the bytes in flight were last looked at */
-	/* gather.c's present look: its end, and what was counted at its beginning. */
-	uint64_t gather_until_ns, gather_reads;
-	uint32_t gather_calls, gather_seq, gather_other_seq;
-	uint32_t gather_delay_ns; /* between two reads */
 };
 
 struct pair {
@@ -168,6 +174,12 @@ int pair_start(struct worker *worker, const struct relay_party parties[2], uint6
 /* The one end of a pair: resets both sides unless the outcome is HAPPY, closes
  * the sockets, gives everything back, reports. No-op on a pair that is over. */
 void pair_end(struct pair *pair, enum outcome outcome, const char *detail, ...) __attribute__((format(printf, 3, 4)));
+
+/* A pair that is over, or that did not start; or NULL. */
+void pair_free(struct pair *pair);
+
+/* Makes `side->bulk`, which lives as long as the pair. False: no memory. */
+bool side_has_bulk(struct side *side);
 
 /* Ends the pair after a failed call on `side`'s socket. */
 void pair_fail(struct side *side, int error, const char *what);

@@ -155,7 +155,7 @@ static void bury(struct loop_timer *timer)
 		struct pair *pair = worker->dead;
 
 		worker->dead = pair->next;
-		free(pair);
+		pair_free(pair);
 	}
 	if (worker->stopping && !worker->first)
 		loop_stop(worker->loop);
