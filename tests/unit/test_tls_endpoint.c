@@ -16,6 +16,8 @@
 
 #include <arpa/inet.h>
 #include <event2/event.h>
+#include <fcntl.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -412,6 +414,25 @@ static void parties_race_and_give_up_anywhere(void **state)
 		      (unsigned)tickets.ended[OUTCOME_IMPATIENT], (unsigned)tickets.ended[OUTCOME_LONELY]);
 }
 
+/* The ClientHello and the end come in one segment; the answer is an end without a byte. */
+static void one_that_has_closed_costs_no_handshake(void **state)
+{
+	struct stage *stage = *state;
+	struct party party = {0};
+	char byte;
+
+	assert_true(party_dial(&party, stage, 0));
+	assert_int_equal(setsockopt(party.fd, IPPROTO_TCP, TCP_CORK, &(int){1}, sizeof(int)), 0);
+	assert_int_equal(fcntl(party.fd, F_SETFL, O_NONBLOCK), 0);
+	assert_int_equal(outer_handshake(&party.session), OUTER_WANTS_READ);
+	assert_int_equal(shutdown(party.fd, SHUT_WR), 0);
+	struct pollfd readable = {.fd = party.fd, .events = POLLIN};
+	assert_int_equal(poll(&readable, 1, WAIT_MS), 1);
+	assert_int_equal(recv(party.fd, &byte, 1, 0), 0);
+	assert_int_equal(refusals_count(stage->refusals, OUTCOME_TLS_FAILED), 1);
+	party_close(&party);
+}
+
 static void stopping_lets_everybody_go(void **state)
 {
 	struct stage *stage = *state;
@@ -448,6 +469,7 @@ int main(void)
 		WITH_STAGE(the_relay_gets_plain_sockets_and_exact_counts),
 		WITH_STAGE(a_session_that_stays_is_given_to_the_relay),
 		WITH_STAGE(parties_race_and_give_up_anywhere),
+		WITH_STAGE(one_that_has_closed_costs_no_handshake),
 		WITH_STAGE(stopping_lets_everybody_go),
 	};
 	return cmocka_run_group_tests_name("TLS endpoint", tests, NULL, NULL);

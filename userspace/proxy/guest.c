@@ -238,11 +238,10 @@ static void guest_ready(struct loop_watch *watch, uint32_t events)
 {
 	struct guest *guest = GUEST_OF(watch, watch);
 
-	(void)events;
 	if (guest->state == GUEST_SETTLES)
 		settling_ready(guest);
 	else if (guest->tls)
-		tls_guest_ready(guest);
+		tls_guest_ready(guest, events);
 	else if (guest->state == GUEST_READS)
 		guest_read(guest);
 	else if (guest->state == GUEST_WAITS)

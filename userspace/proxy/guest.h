@@ -130,7 +130,7 @@ void guest_leave(struct guest *guest, enum outcome outcome, const char *detail);
 /* ---- tls_guest.c ---- */
 
 int tls_guest_start(struct guest *guest);
-void tls_guest_ready(struct guest *guest); /* SHAKES, WAITS, LEAVES */
+void tls_guest_ready(struct guest *guest, uint32_t events); /* SHAKES, WAITS, LEAVES */
 void tls_guest_timeout(struct guest *guest);
 /* What the guest's epoll watch asks for while it waits. */
 uint32_t tls_guest_waiting_events(const struct guest *guest);

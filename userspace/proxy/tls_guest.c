@@ -264,6 +264,17 @@ static bool may_take_step(struct worker *worker)
 	return worker->round_steps++ < STEPS_PER_ROUND;
 }
 
+/* A peer that has closed before our first flight can never send its last one: its step is
+ * spared, and the ClientHello, if there is one, is thrown away. Later its whole part, hello
+ * included, may be in the kernel already. */
+static bool cannot_finish(const struct guest *guest, uint32_t events)
+{
+	const struct outer *session = &guest->tls->session;
+
+	return !session->is_up && (events & (EPOLLHUP | EPOLLERR) ||
+				   (events & EPOLLRDHUP && SSL_get_state(session->ssl) == TLS_ST_BEFORE));
+}
+
 /* Handshake, then hello. */
 static void shake(struct guest *guest)
 {
@@ -318,11 +329,14 @@ static void wait(struct guest *guest)
 		guest_leave(guest, OUTCOME_IMPATIENT, NULL);
 }
 
-void tls_guest_ready(struct guest *guest)
+void tls_guest_ready(struct guest *guest, uint32_t events)
 {
 	switch (guest->state) {
 	case GUEST_SHAKES:
-		shake(guest);
+		if (cannot_finish(guest, events))
+			guest_refuse(guest, OUTCOME_TLS_FAILED, "it closed before the end of the handshake");
+		else
+			shake(guest);
 		return;
 	case GUEST_IDENTIFIES:
 		guest_refuse(guest, OUTCOME_NO_TOKEN, "it closed");
