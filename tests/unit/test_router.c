@@ -477,8 +477,8 @@ static void a_dial_whose_end_ends_its_question_is_freed_once(void **state)
 	struct dial_copy copy = { .fixture = fixture };
 	struct relay_dial *dial;
 	fixture->channels[0].takes_others = true;
-	assert_int_equal(relay_dial_start(fixture->router, &dialling, "stranger", "friend", 100, dial_ended, &copy, &dial),
-			 0);
+	assert_int_equal(relay_dial_start(fixture->router, &dialling, "stranger", "friend", 100, dial_ended, &copy,
+					  &dial), 0);
 	for (int i = 0; i < 1000 && copy.count == 0; i++)
 		event_base_loop(fixture->base, EVLOOP_ONCE);
 	assert_int_equal(copy.count, 1);

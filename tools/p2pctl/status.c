@@ -41,8 +41,8 @@ static void print_pairs(const json_t *pairs)
 
 static bool is_sound(const json_t *answer)
 {
-	return json_is_object(json_object_get(answer, "endpoint")) && json_is_object(json_object_get(answer, "tickets")) &&
-	       json_is_object(json_object_get(answer, "pairs"));
+	return json_is_object(json_object_get(answer, "endpoint")) &&
+	       json_is_object(json_object_get(answer, "tickets")) && json_is_object(json_object_get(answer, "pairs"));
 }
 
 int command_status(const struct options *options, char **arguments)

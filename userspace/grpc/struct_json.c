@@ -128,7 +128,8 @@ static int fill_struct(struct filler *filler, const json_t *object, unsigned dep
 	return 0;
 }
 
-int struct_from_json(struct arena *arena, const json_t *object, Google__Protobuf__Struct **result, struct wire_need *need)
+int struct_from_json(struct arena *arena, const json_t *object, Google__Protobuf__Struct **result,
+		     struct wire_need *need)
 {
 	struct filler filler = { arena, *need };
 	int error = -ENOMEM;

@@ -60,8 +60,8 @@ static void call_answered(const struct hyper_response *response, const char *fai
  * a connection would wait for that very connection until it times out. */
 static bool is_its_own_proxy(const struct channel *channel, const char *name, struct grpc_server_entry target)
 {
-	for (unsigned i = 0; i < PROXIES_MAX && *target.proxy && strcmp(target.proxy, router_name(channel->router)) != 0;
-	     i++) {
+	const char *own_name = router_name(channel->router);
+	for (unsigned i = 0; i < PROXIES_MAX && *target.proxy && strcmp(target.proxy, own_name) != 0; i++) {
 		if (strcmp(target.proxy, name) == 0)
 			return true;
 		const json_t *entry = directory_entry(router_directory(channel->router), target.proxy);
