@@ -14,6 +14,7 @@
 #define GATE_BROKEN (1ULL << 63) /* in the gate word itself, so that no compare-and-swap can open a broken gate */
 #define GATE_HANDED_UP(word) (((word) & ~GATE_BROKEN) >> 1)
 
+#define GATE_NO_CREDIT (~0ULL) /* as `credit`: less than nothing, so the next packet closes the gate */
 #define GATE_TAIL_BYTES 64
 
 enum gate_closing { GATE_CREDIT, GATE_MEMORY, GATE_PILE, GATE_FAILED, GATE_SMALL, GATE_CLOSINGS };

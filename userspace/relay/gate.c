@@ -245,6 +245,7 @@ bool gate_open(struct side *side, unsigned long long closed)
 {
 	side->flown_at_ns = 0;
 	side->drained = side->moving = false; /* before it opens: bytes are redirected at once */
+	__atomic_store_n(&side->gate->credit, side->lent, __ATOMIC_RELAXED); /* hold.c may have taken it */
 	if (__atomic_compare_exchange_n(&side->gate->gate, &closed, closed & ~GATE_CLOSED, false, __ATOMIC_ACQ_REL,
 					__ATOMIC_ACQUIRE)) {
 		side->openings++;

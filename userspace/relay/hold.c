@@ -51,6 +51,7 @@
 #define WIDE_BYTES (184u << 10)
 #define LEAST_BYTES 2304u /* the kernel has no smaller one */
 #define FIRST_BYTES (256u << 10)
+#define LEFT_BYTES (1u << 20)
 /* Less is not bulk: short streams come and go irregularly, and a small buffer may make the
  * kernel drop what they send in small packets. */
 #define MOVED_LEAST_BYTES (16ull << 20)
@@ -60,6 +61,7 @@
  * source then, makes its packets wait in the socket's backlog, and they need the room that
  * the hold takes away. */
 #define OTHER_WAY_PART 8
+#define OTHER_WAY_BYTES (64u << 10)
 #define LOOK_NS 200000u
 #define LOOKS_MOST 20 /* for a sender that uses up its window */
 #define LOOKS_QUIET 3 /* at one that sends nothing */
@@ -145,7 +147,18 @@ static uint64_t redirected(const struct side *side)
 
 static bool is_two_way(struct side *side)
 {
-	return buffers_moved(side_other(side)) > buffers_moved(side) / OTHER_WAY_PART;
+	struct bulk *bulk = side->bulk;
+	uint64_t own = buffers_moved(side), other = buffers_moved(side_other(side));
+
+	if (!bulk)
+		return other > own / OTHER_WAY_PART;
+	if (other - bulk->other_mark > (own - bulk->own_mark) / OTHER_WAY_PART + OTHER_WAY_BYTES)
+		return true;
+	if (own - bulk->own_mark > MOVED_LEAST_BYTES) {
+		bulk->own_mark = own;
+		bulk->other_mark = other;
+	}
+	return false;
 }
 
 /* No room but for what the sender may still send, when `bytes` will have been read: a
@@ -218,8 +231,13 @@ static bool is_out_of_window(const struct side *side, bool was_quiet)
 
 void hold_leave(struct side *side)
 {
+	int half = (int)(side_pair(side)->worker->relay->receive_buffer_bytes / 2);
+
 	if (!side->hold_bytes)
 		return;
+	/* With room again, from which the kernel goes on: its own tuning takes several round trips. */
+	set_buffer(side, LEFT_BYTES);
+	setsockopt(side->watch.fd, IPPROTO_TCP, TCP_WINDOW_CLAMP, &half, sizeof half);
 	side->hold_bytes = 0;
 	buffers_leave_receive(side);
 }
@@ -318,15 +336,19 @@ static void announce_window(struct side *side)
 	side->bulk->hold_mark = redirected(side);
 }
 
-/* The last means: a packet that is not wholly read also delays acknowledgements. False: the pair is over. */
+/* The last means. There is no unread byte left then to announce more window with, so the
+ * next packet is to be handed up; with reading it the kernel will. (It may be one of many
+ * that come within our recv.) False: the pair is over. */
 static bool announce_all(struct side *side)
 {
 	int64_t room = (int64_t)side->lent - gate_in_flight(side, side_other(side)->watch.fd);
 	int one = 1;
 
+	__atomic_store_n(&side->gate->credit, GATE_NO_CREDIT, __ATOMIC_RELAXED);
 	set_buffer(side, hold_sizes_for(side->bulk->hold_window, room, tcp_charged(side->watch.fd)).whole);
 	if (!hold_drop_owed(side))
 		return false;
+	/* A packet that is not wholly read also delays acknowledgements. */
 	setsockopt(side->watch.fd, IPPROTO_TCP, TCP_QUICKACK, &one, sizeof one);
 	calm(side);
 	side->bulk->hold_mark = redirected(side);

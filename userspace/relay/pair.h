@@ -59,6 +59,7 @@ struct bulk {
 	double hold_pace;       /* nanoseconds that the reader took for a byte, in the last round of a hold; 0: not known */
 	uint64_t held_at_ns, held_mark; /* end of that round, and bytes moved by then */
 	uint64_t hold_mark;     /* what was redirected or handed up when hold.c last looked */
+	uint64_t own_mark, other_mark; /* moved by both directions, at the beginning of the look for what comes the other way */
 	/* gather.c: the present look's end, and what was counted at its beginning */
 	uint64_t gather_until_ns, gather_reads;
 	uint32_t gather_calls, gather_seq, gather_other_seq;
