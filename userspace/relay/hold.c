@@ -23,7 +23,8 @@
  * the socket's backlog, which counts as used memory, so the window that is
  * announced last can be too small for a packet although the queue is empty. Hence
  * one byte after the other is read as long as each sets bytes in motion, and once
- * more a moment later if nothing came.
+ * more a moment later if nothing came. Before the last ones are read the credit is
+ * taken away: what they set in motion closes the gate, and begins the next round.
  *
  * A smaller buffer is safe only with an open gate, where nothing is charged to it,
  * or when nothing can come: the kernel drops what does not fit, and the sender
