@@ -40,6 +40,20 @@ def test_ping_is_answered_in_any_start_order(stack, order):
     stack.stop()
 
 
+@pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_descriptors_do_not_turn_into_the_data_file(stack, closed):
+    """The log would go into it otherwise."""
+    process = subprocess.Popen(["sh", "-c", f"exec {BIN}/sd run {closed}"],
+                               env=dict(os.environ, SD_SETTINGS=str(stack.settings / "roles" / "sd-1")))
+    try:
+        wait_until(lambda: is_listening(3322), 20, "sd listening")
+        assert os.readlink(f"/proc/{process.pid}/fd/2") == "/dev/null"
+    finally:
+        process.terminate()
+        assert process.wait(20) == 0
+    assert (stack.settings / "data" / "sd-1.records").read_bytes() == b""
+
+
 def test_answer_text_is_compact_with_sorted_maps(running):
     status, body = running.http(5555, {"jsonrpc": "2.0", "method": "hd-2._ping", "params": {}, "id": 7})
     assert status == 200
@@ -124,17 +138,3 @@ def test_second_daemon_on_a_taken_port_fails_with_its_name(stack):
                           stderr=subprocess.STDOUT, text=True)
     assert done.returncode == 1
     assert "3322" in done.stdout or "records" in done.stdout
-
-
-@pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])
-def test_closed_standard_descriptors_do_not_turn_into_the_data_file(stack, closed):
-    """The log would go into it otherwise."""
-    process = subprocess.Popen(["sh", "-c", f"exec {BIN}/sd run {closed}"],
-                               env=dict(os.environ, SD_SETTINGS=str(stack.settings / "roles" / "sd-1")))
-    try:
-        wait_until(lambda: is_listening(3322), 20, "sd listening")
-        assert os.readlink(f"/proc/{process.pid}/fd/2") == "/dev/null"
-    finally:
-        process.terminate()
-        assert process.wait(20) == 0
-    assert (stack.settings / "data" / "sd-1.records").read_bytes() == b""
