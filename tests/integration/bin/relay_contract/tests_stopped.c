@@ -6,6 +6,7 @@
 #include "base/instant.h"
 
 #define PAUSE_AFTER (16 * KIB)
+#define QUIET_NS 500000000ull /* without a byte; an emulated machine may pause for longer */
 #define BUSY_PAIRS 10
 #define RATE_WINDOW_MS 1000
 #define RATE_KEPT 0.7
@@ -30,7 +31,7 @@ static bool writers_are_quiet(void *context)
 		quiet->sent = sent;
 		quiet->since_ns = quiet->test->engine.now_ns;
 	}
-	return quiet->test->engine.now_ns - quiet->since_ns > 500000000;
+	return quiet->test->engine.now_ns - quiet->since_ns > QUIET_NS * (quiet->test->patience > 1 ? 4 : 1);
 }
 
 bool stopped_wait_quiet(struct test *test, size_t skip, unsigned deadline_ms)
