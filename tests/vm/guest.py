@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass, field
 
 BOOT_SECONDS = 90  # an emulated CPU on a busy host
-MEMORY_MB = 1024
+MEMORY_MB = 2048  # with 1 GB a few stopped readers fill what TCP may have in all
 MACHINE = ("-accel", "tcg", "-cpu", "max", "-smp", "2")
 # One processor whose clock is the number of instructions, a nanosecond each; idle time is skipped. String
 # moves of the fast kinds would count once for each byte.
