@@ -60,7 +60,7 @@ demo: ## two servers that only the relay connects: build, run, show, stop (KEEP=
 test: ## build and run all tests (installs what is missing)
 	@tools/deps.sh build test bench vm
 	@tests/run.sh
-test-full: ## every test at full size (hours; RESUME=1 goes on where it was ended, PARTS="unit mixes/UU" runs these)
+test-full: ## every test at full size (90 minutes; RESUME=1 goes on where it was ended, PARTS="unit mixes/UU" runs these)
 	@tools/deps.sh build test bench vm
 	@tests/run.sh --full $(if $(RESUME),--resume) $(PARTS)
 bench-quick: ## print the figures of docs/benchmarks.md
