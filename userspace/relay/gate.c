@@ -138,7 +138,9 @@ static void wait_for_reader(struct side *side, int64_t flight)
 	int64_t taken = side->flown - flight, left = flight - low_mark(side);
 
 	if (!side->flown_at_ns || taken < 0) { /* the last round of a hold tells how long this one may take */
-		wait = side->is_shut ? least((uint64_t)(0.75 * side->bulk->hold_pace * (double)left), TICK_PROMISE_MOST_NS) : TICK_LEAST_NS;
+		wait = TICK_LEAST_NS;
+		if (side->is_shut)
+			wait = least((uint64_t)(0.75 * side->bulk->hold_pace * (double)left), TICK_PROMISE_MOST_NS);
 	} else if (taken == 0) { /* nothing acknowledged in so short a time says nothing about the reader */
 		/* A reader with a full buffer acknowledges in leaps: a hold must not miss one by much. */
 		wait = least(side->is_shut ? passed / 4 : 2 * (uint64_t)side->tick_ns, TICK_READER_MOST_NS);
@@ -165,7 +167,7 @@ static void set_credit(struct side *side, uint64_t credit)
 {
 	side->lent = (uint32_t)credit;
 	__atomic_store_n(&side->gate->max_packets, credit_packets(credit), __ATOMIC_RELAXED);
-	__atomic_store_n(&side->gate->memory, (uint32_t)(credit > side->lent_most ? credit : side->lent_most), __ATOMIC_RELAXED);
+	__atomic_store_n(&side->gate->memory, side->lent > side->lent_most ? side->lent : side->lent_most, __ATOMIC_RELAXED);
 	__atomic_store_n(&side->gate->credit, credit, __ATOMIC_RELAXED);
 }
 

@@ -375,11 +375,12 @@ bool hold_look_again(struct side *side)
 static void note_pace(struct side *side)
 {
 	uint64_t now = clock_now_ns(), moved = redirected(side) + side->read;
-	bool is_known = side->bulk->held_at_ns && moved > side->bulk->held_mark;
+	struct bulk *bulk = side->bulk;
+	bool is_known = bulk->held_at_ns && moved > bulk->held_mark;
 
-	side->bulk->hold_pace = is_known ? (double)(now - side->bulk->held_at_ns) / (double)(moved - side->bulk->held_mark) : 0;
-	side->bulk->held_at_ns = now;
-	side->bulk->held_mark = moved;
+	bulk->hold_pace = is_known ? (double)(now - bulk->held_at_ns) / (double)(moved - bulk->held_mark) : 0;
+	bulk->held_at_ns = now;
+	bulk->held_mark = moved;
 }
 
 bool hold_release(struct side *side)

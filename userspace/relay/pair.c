@@ -222,7 +222,7 @@ static void prepare_gate(struct side *side, uint64_t target_written)
 	memset(gate, 0, sizeof *gate);
 	gate->credit = side->lent;
 	gate->max_packets = credit_packets(side->lent);
-	gate->memory = (uint32_t)side->lent_most;
+	gate->memory = side->lent_most;
 	gate->worker = worker->number;
 	gate->base = side->base;
 	gate->small_most = worker->relay->never_gathers ? 0 : GATHER_TICKS_MOST;
