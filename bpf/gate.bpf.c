@@ -276,6 +276,11 @@ int gate_verdict(struct __sk_buff *skb)
 	if (gate_knobs.break_packet_every &&
 	    __sync_add_and_fetch(&gate_packets, 1) % gate_knobs.break_packet_every == 0)
 		return break_direction(direction, index);
+	if (length <= gate_knobs.bare_bytes && !(*(volatile __u64 *)&direction->gate & GATE_CLOSED) &&
+	    bpf_sk_redirect_map(skb, &gate_sockets, target_index, 0) == SK_PASS) {
+		direction->redirected += length;
+		return SK_PASS;
+	}
 #endif
 
 	/* Counted with the gate closed too: the daemon sees how it goes on. */

@@ -88,6 +88,8 @@ struct gate_faults {
 	unsigned int lose_packet_every; /* this many-th packet is dropped and not counted */
 	unsigned int break_packet_every; /* this many-th packet cannot be placed */
 	unsigned int no_trim;           /* only the first packet of a direction is trimmed */
+	unsigned int bare_bytes;        /* packets of at most so many bytes pass an open gate by no rule: no fault, a floor
+					 * for measurements */
 };
 
 struct gate_constants { /* set by the loader */

@@ -131,7 +131,7 @@ def main_tables(results):
     """Those of the page itself."""
     for pairs in PAIRS:
         yield table(results, f"64 B round trip, {pairs} pair{'s' * (pairs > 1)}", f"chat-{pairs}-64", CHAT, PLAIN)
-    yield table(results, "200 pairs, 64 B", "chat", CHAT, PLAIN)
+    yield table(results, "200 pairs, 64 B", "chat", CHAT, PLAIN + ("bare",))
     for pairs in (1, 10, 100):
         yield table(results, f"bulk, {pairs} pair{'s' * (pairs > 1)}, one way", f"bulk-{pairs}", BULK, PLAIN)
     mixed = [figure for figure in CHAT if figure[0] not in ("cpu_us_per_message", "client_us_per_message")] + [("gb_per_s", ".2f")]

@@ -32,6 +32,9 @@ def goal_rows(results):
 
     yield from ratio("round-trip", "p50_us", "64 B round trip, one pair, p50", "us", 0.55)
     yield from ratio("chat", "cpu_us_per_message", "CPU of the machine per message, 200 pairs", "us", 0.65)
+    bare, ours = (median("chat", name, "cpu_us_per_message") for name in ("bare", "sockmap"))
+    yield ("the same, a redirect without any rule, which is not a relay: what the kernel's way itself costs",
+           f"{bare:.1f} us; sockmap beyond it {ours - bare:.1f}", "shown", "-")
     yield from ratio("chat-pauses", "cpu_us_per_message", "the same, with pauses of 20 ms", "us", 0.65)
     sockmap, splice = (median("bulk", name, "gb_per_s") for name in ("sockmap", "splice"))
     yield ("bulk, one pair, sockmap : splice", f"{sockmap:.2f} : {splice:.2f} GB/s = {sockmap / splice:.2f}", ">= 0.95",
@@ -80,7 +83,7 @@ def detail_tables(results):
 
     yield table("64 B round trip, one pair", "round-trip", [("p50_us", ".1f"), ("p99_us", ".0f"), ("cpu_us_per_message", ".1f")])
     chat = [("cpu_us_per_message", ".1f"), ("client_us_per_message", ".1f"), ("messages_per_s", ".0f"), ("p50_us", ".0f"), ("p99_us", ".0f")]
-    yield table("200 chatting pairs, no pauses", "chat", chat)
+    yield table("200 chatting pairs, no pauses", "chat", chat, CONTENDERS + ("bare",))
     yield table("200 chatting pairs, pauses of 20 ms", "chat-pauses", chat)
     yield table("bulk, one pair, one way", "bulk", [("gb_per_s", ".2f"), ("cpu_s_per_gb", ".2f")])
     yield table("complete joins, 16 in flight", "joins",

@@ -8,7 +8,8 @@ import statistics
 import subprocess
 
 TITLES = {"haproxy": "HAProxy", "strelaysrv": "syncthing-relaysrv", "stack": "whole stack", "direct-tls": "direct",
-          "userspace-tls": "userspace TLS", "handed-off": "handed off", "haproxy-tls": "HAProxy", "nginx-tls": "nginx"}
+          "userspace-tls": "userspace TLS", "handed-off": "handed off", "haproxy-tls": "HAProxy", "nginx-tls": "nginx",
+          "bare": "redirect without any rule"}
 
 
 class Results:

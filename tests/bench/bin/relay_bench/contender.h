@@ -56,6 +56,9 @@ struct contender {
 	enum tls_use tls;
 	const char *command[16]; /* of the others; @NAMES@ as in daemon.h */
 	const char *settings;    /* name of a template in the folder of settings, or NULL */
+	bool is_bare;            /* ours with a kernel program that has no rules: what a redirect itself costs. Not a relay: nothing
+				  * holds a sender back */
+	const char *only;        /* the one workload that it takes part in, or NULL */
 	bool in_quick;           /* takes part in `make bench-quick` */
 	size_t most_pairs;       /* 0: any number */
 	bool loses_bytes;        /* when it is overloaded: reported, not an error */

@@ -6,6 +6,7 @@
 struct contender contenders[] = {
 	{ .name = "direct", .kind = &kind_direct, .in_quick = true },
 	{ .name = "sockmap", .kind = &kind_ours, .plane = PLANE_SOCKMAP, .in_quick = true },
+	{ .name = "bare", .kind = &kind_ours, .plane = PLANE_SOCKMAP, .in_quick = true, .is_bare = true, .only = "chat" },
 	{ .name = "splice", .kind = &kind_ours, .plane = PLANE_SPLICE, .in_quick = true },
 	{ .name = "copy", .kind = &kind_ours, .plane = PLANE_COPY, .in_quick = true },
 	{ .name = "haproxy", .kind = &kind_front, .in_quick = true, .settings = "haproxy.cfg",

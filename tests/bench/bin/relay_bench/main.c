@@ -83,7 +83,8 @@ static bool fits(const struct options *options, const struct workload *workload,
 	size_t pairs = workload->joins ? workload->joins : workload->pairs;
 
 	return is_named(options, it->name, false) && failures[contender] < FAILURES_ALLOWED && (it->tls != TLS_NONE) == workload->with_tls &&
-	       (!workload->needs_tickets || it->kind->fetch) && (!it->most_pairs || pairs <= it->most_pairs) &&
+	       (!workload->needs_tickets || it->kind->fetch) && (!it->only || !strcmp(it->only, workload->name)) &&
+	       (!it->most_pairs || pairs <= it->most_pairs) &&
 	       (options->suite != SUITE_QUICK || it->in_quick);
 }
 

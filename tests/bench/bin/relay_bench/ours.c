@@ -19,6 +19,7 @@
 #define WAIT_TIMEOUT_MS 20000
 #define TICKET_SECONDS 60
 #define NAME_SIZE 32
+#define CHAT_BYTES 64
 #define MOST_PAIRS 6000 /* the storm has 5,000 at once */
 
 static bool ours_fail(struct contender *contender)
@@ -36,6 +37,7 @@ static bool ours_start(struct contender *contender)
 		.planes = masks[contender->plane], .workers = (unsigned)sysconf(_SC_NPROCESSORS_ONLN),
 		.accept_timeout_ms = TICKET_SECONDS * 1000, .max_pairs = MOST_PAIRS,
 		.both_families = !place_is_loopback(PLACE_RELAY), .lobby = contender->tls != TLS_NONE,
+		.bare_bytes = contender->is_bare ? CHAT_BYTES : 0,
 	};
 	struct host *host = calloc(1, sizeof *host);
 

@@ -74,6 +74,7 @@ static char *settings_text(const struct host_settings *settings)
 		{ "lose_packet_every", settings->lose_packet_every },
 		{ "break_packet_every", settings->break_packet_every },
 		{ "no_trim", settings->no_trim },
+		{ "bare_bytes", settings->bare_bytes },
 		{ "lobby", settings->lobby },
 		{ "no_gathering", settings->no_gathering },
 		{ "no_pipes", settings->no_pipes },

@@ -20,6 +20,7 @@ struct host_settings {
 	/* faults of the test build */
 	unsigned lose_record_every, lose_packet_every, break_packet_every, late_record_every;
 	bool no_trim;
+	unsigned bare_bytes; /* no fault: a kernel program with no rules, to measure */
 	bool lobby; /* the way in for parties of every transport */
 	bool no_gathering; /* of small segments */
 	bool no_pipes; /* what splices must copy */

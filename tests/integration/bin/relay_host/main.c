@@ -184,13 +184,14 @@ static void host_set_faults(const json_t *settings)
 			.lose_packet_every = setting(settings, "lose_packet_every", 0),
 			.break_packet_every = setting(settings, "break_packet_every", 0),
 			.no_trim = setting(settings, "no_trim", 0),
+			.bare_bytes = setting(settings, "bare_bytes", 0),
 		},
 		.late_record_every = setting(settings, "late_record_every", 0),
 	};
 
 	const struct gate_faults *kernel = &faults.kernel;
 	if (kernel->lose_record_every || kernel->lose_packet_every || kernel->break_packet_every || kernel->no_trim ||
-	    faults.late_record_every)
+	    kernel->bare_bytes || faults.late_record_every)
 		relay_set_faults(&faults);
 }
 
