@@ -247,7 +247,7 @@ static void enter_namespace(void)
 		printf("note: loopback stays down: %s\n", strerror(errno));
 	if (fd >= 0)
 		close(fd);
-	write_file("/proc/sys/net/ipv4/ip_local_port_range", "2000 65000");
+	write_file("/proc/sys/net/ipv4/ip_local_port_range", "2000 64999");
 }
 
 static int usage(void)
