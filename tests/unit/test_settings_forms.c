@@ -257,6 +257,26 @@ static void values_out_of_range_are_named(void **state)
 	proxy_fails("relay: {max_pairs: 0}\n", "relay.max_pairs: must be 1 to 4194304\n");
 }
 
+static void unusable_urls_have_a_line(void **state)
+{
+	static const char *const unusable[] = { "x", "localhost:5544", "ftp://x", "https://", "http://x:0/",
+						"https://user:secret@x/" };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(unusable) / sizeof(unusable[0]); i++) {
+		char text[128];
+
+		snprintf(text, sizeof(text), "public:\n  jsonrpc_client:\n    endpoint: '%s'\n", unusable[i]);
+		proxy_fails(text, "error x.yml:3: public.jsonrpc_client.endpoint: must be a URL such as ");
+		assert_null(strstr(reports, "secret"));
+	}
+	proxy_fails("public:\n  jsonrpc_client:\n    endpoint: http://x/\n    proxy_url: https://user:secret@p/\n",
+		    "error x.yml:4: public.jsonrpc_client.proxy_url: must be a URL such as http://host:port, without TLS\n");
+	assert_null(strstr(reports, "secret"));
+	hyper_fails("directory:\n  type: api\n  settings:\n    endpoints:\n    - https://sd:1/jsonrpc\n    - sd:1\n",
+		    "error x.yml:6: directory.settings.endpoints[1]: must be a URL such as ");
+}
+
 static void unknown_keys_are_warnings(void **state)
 {
 	struct hyper_settings *settings = load_hyper(HYPER "nonsense: 1\n_vars: {}\nmetrics:\n  bind_address: ':1'\n  x: 1\n");
@@ -275,7 +295,7 @@ static void unknown_keys_are_warnings(void **state)
 static void half_a_certificate_is_a_warning(void **state)
 {
 	struct proxy_settings *settings = load_proxy("public:\n" PUBLIC_REQUIRED
-		"  jsonrpc_client!:\n    endpoint: x\n    tls: {ca_certificate_files: [r], certificate_file: c}\n");
+		"  jsonrpc_client!:\n    endpoint: http://x/\n    tls: {ca_certificate_files: [r], certificate_file: c}\n");
 
 	(void)state;
 	assert_non_null(settings); /* the marker means nothing where nothing is merged */
@@ -284,7 +304,7 @@ static void half_a_certificate_is_a_warning(void **state)
 	proxy_settings_free(settings);
 	settings = load_proxy("public:\n  name: p\n  datastore: {type: file, settings: {filename: /data}}\n"
 			      "  jsonrpc_server: {bind_address: 'localhost:2'}\n"
-			      "  jsonrpc_client:\n    endpoint: x\n    tls: {ca_certificate_files: [r], certificate_file: c}\n");
+			      "  jsonrpc_client:\n    endpoint: http://x/\n    tls: {ca_certificate_files: [r], certificate_file: c}\n");
 	assert_non_null(settings);
 	assert_reported("warning x.yml:7: public.jsonrpc_client.tls: only one of certificate_file and key_file is set");
 	proxy_settings_free(settings);
@@ -428,6 +448,7 @@ int main(void)
 		TEST(missing_keys_name_the_map),
 		TEST(wrong_types_are_named),
 		TEST(values_out_of_range_are_named),
+		TEST(unusable_urls_have_a_line),
 		TEST(unknown_keys_are_warnings),
 		TEST(half_a_certificate_is_a_warning),
 		TEST(proxy_has_defaults),

@@ -154,8 +154,8 @@ static const struct form_field jsonrpc_server_fields[] = {
 const struct form_shape jsonrpc_server_shape = { jsonrpc_server_fields, sizeof(struct jsonrpc_server_settings), NULL };
 
 static const struct form_field jsonrpc_client_fields[] = {
-	{ FORM_FIELD(struct jsonrpc_client_settings, endpoint), .read = read_text },
-	{ FORM_FIELD(struct jsonrpc_client_settings, proxy_url), .read = read_text },
+	{ FORM_FIELD(struct jsonrpc_client_settings, endpoint), .read = read_url },
+	{ FORM_FIELD(struct jsonrpc_client_settings, proxy_url), .read = read_proxy_url },
 	{ FORM_FIELD(struct jsonrpc_client_settings, local), .read = read_flag, .fallback = true },
 	{ FORM_FIELD(struct jsonrpc_client_settings, tls), .read = read_new_map, .shape = &tls_shape },
 	{ .key = "timeout", .offset = offsetof(struct jsonrpc_client_settings, timeout_ms), .read = read_seconds,

@@ -21,7 +21,7 @@ static void check_api_directory(struct form *form, const struct setting *map, vo
 }
 
 static const struct form_field api_directory_fields[] = {
-	{ FORM_FIELD(struct directory_settings, endpoints), .read = read_texts, .required = true, .least = 1 },
+	{ FORM_FIELD(struct directory_settings, endpoints), .read = read_urls, .required = true, .least = 1 },
 	{ FORM_FIELD(struct directory_settings, server_names), .read = read_texts, .required = true, .least = 1 },
 	{ .key = "cache_entries_for", .offset = offsetof(struct directory_settings, cache_entries_for_s),
 	  .read = read_count, .most = 3600, .fallback = 5 },

@@ -53,6 +53,8 @@ void form_leave(struct form *form, size_t mark);
 /* Readers. Targets in brackets. */
 form_reader read_text;         /* [char *] */
 form_reader read_bind_address; /* [char *] host:port */
+form_reader read_url;          /* [char *] http:// or https:// */
+form_reader read_proxy_url;    /* [char *] http:// */
 form_reader read_flag;         /* [bool] */
 form_reader read_inverse_flag; /* [bool] what the key denies */
 form_reader read_count;        /* [unsigned] */
@@ -60,6 +62,7 @@ form_reader read_large_count;  /* [uint64_t] */
 form_reader read_size;         /* [uint64_t] bytes, or "32MiB" */
 form_reader read_seconds;      /* [unsigned] milliseconds */
 form_reader read_texts;        /* [struct string_list] */
+form_reader read_urls;         /* [struct string_list] */
 form_reader read_map;          /* the struct itself */
 form_reader read_new_map;      /* [pointer to a struct] */
 

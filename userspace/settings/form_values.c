@@ -7,9 +7,11 @@
 #include "settings/form.h"
 
 #include <errno.h>
+#include <event2/http.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 void read_text(struct form *form, const struct setting *value, const struct form_field *field, void *target)
 {
@@ -28,6 +30,35 @@ void read_bind_address(struct form *form, const struct setting *value, const str
 	read_text(form, value, field, target);
 	if (value->type == SETTING_STRING && address_split(value->string, &host, &port))
 		form_error(form, value, "must be host:port, not '%s'", value->string);
+}
+
+/* What http/url.c can call: told here with its line, and before anything runs. */
+static bool is_url(const char *text, bool is_proxy)
+{
+	struct evhttp_uri *uri = evhttp_uri_parse(text);
+	const char *scheme = uri ? evhttp_uri_get_scheme(uri) : NULL, *host = uri ? evhttp_uri_get_host(uri) : NULL;
+	bool fits = scheme && host && *host && evhttp_uri_get_port(uri) != 0 &&
+		    (!strcasecmp(scheme, "http") || (!is_proxy && !strcasecmp(scheme, "https"))) &&
+		    (is_proxy || !evhttp_uri_get_userinfo(uri));
+
+	if (uri)
+		evhttp_uri_free(uri);
+	return fits;
+}
+
+/* The messages do not repeat the URL: it may hold a password. */
+void read_url(struct form *form, const struct setting *value, const struct form_field *field, void *target)
+{
+	read_text(form, value, field, target);
+	if (value->type == SETTING_STRING && !is_url(value->string, false))
+		form_error(form, value, "must be a URL such as https://host:port/path, without a user");
+}
+
+void read_proxy_url(struct form *form, const struct setting *value, const struct form_field *field, void *target)
+{
+	read_text(form, value, field, target);
+	if (value->type == SETTING_STRING && !is_url(value->string, true))
+		form_error(form, value, "must be a URL such as http://host:port, without TLS");
 }
 
 void read_flag(struct form *form, const struct setting *value, const struct form_field *field, void *target)
@@ -135,7 +166,8 @@ void read_size(struct form *form, const struct setting *value, const struct form
 	read_large_count(form, &parsed, field, target);
 }
 
-void read_texts(struct form *form, const struct setting *value, const struct form_field *field, void *target)
+static void read_list(struct form *form, const struct setting *value, const struct form_field *field, void *target,
+		      form_reader *read_item)
 {
 	struct string_list *list = target;
 
@@ -149,10 +181,20 @@ void read_texts(struct form *form, const struct setting *value, const struct for
 	for (size_t i = 0; i < value->count; i++) {
 		size_t mark = form_enter_item(form, i);
 
-		read_text(form, value->items[i], field, &list->items[list->count]);
+		read_item(form, value->items[i], field, &list->items[list->count]);
 		list->count += list->items[list->count] != NULL;
 		form_leave(form, mark);
 	}
+}
+
+void read_texts(struct form *form, const struct setting *value, const struct form_field *field, void *target)
+{
+	read_list(form, value, field, target, read_text);
+}
+
+void read_urls(struct form *form, const struct setting *value, const struct form_field *field, void *target)
+{
+	read_list(form, value, field, target, read_url);
 }
 
 void read_map(struct form *form, const struct setting *value, const struct form_field *field, void *target)
