@@ -9,6 +9,8 @@
 #include "relay/session.h"
 #include "relay/worker.h"
 
+#include <netinet/tcp.h>
+
 static const struct tls_suite *const suites[] = { &tls_suites[0], &tls_suites[3] };
 
 struct party { /* a client with TLS, joined to a plain one */
@@ -132,6 +134,23 @@ static void an_end_without_close_notify_is_an_error(void **state)
 	}
 }
 
+/* A closed socket answers what the relay still says with a reset: an end without close_notify all the same. */
+static void a_close_without_close_notify_is_the_same_error(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		struct party party;
+
+		open_party(&party, suites[i], NULL, 0);
+		assert_int_equal(SSL_write(party.tls, "text", 4), 4);
+		expect_text(party.plain, "text");
+		close(party.client);
+		expect_end(&party, OUTCOME_TRUNCATED);
+		party.client = socket(AF_INET, SOCK_STREAM, 0);
+		close_party(&party);
+	}
+}
+
 static void a_record_with_a_wrong_tag_is_an_error(void **state)
 {
 	static const uint8_t record[] = { 23, 3, 3, 0, 20, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20 };
@@ -149,18 +168,26 @@ static void a_record_with_a_wrong_tag_is_an_error(void **state)
 
 static void bytes_behind_close_notify_are_an_error(void **state)
 {
-	struct party party;
-	char byte;
-
 	(void)state;
-	open_party(&party, suites[0], NULL, 0);
-	assert_int_equal(SSL_shutdown(party.tls), 0);
-	assert_int_equal(recv(party.plain, &byte, 1, 0), 0);
-	assert_true(rig_send_all(party.client, "\x17\x03\x03\x00\x01x", 6));
-	/* The stream to the plain party had ended before; the client is reset. */
-	assert_int_equal(rig_wait_end(&party.rig, party.id).outcome, OUTCOME_TLS_BROKEN);
-	rig_expect_reset(party.client);
-	close_party(&party);
+	for (unsigned together = 0; together < 2; together++) {
+		struct party party;
+		int corked = 1;
+		char byte;
+
+		open_party(&party, suites[0], NULL, 0);
+		if (together) /* in one segment, so that no event tells of the second part */
+			setsockopt(party.client, IPPROTO_TCP, TCP_CORK, &corked, sizeof corked);
+		assert_int_equal(SSL_shutdown(party.tls), 0);
+		if (!together)
+			assert_int_equal(recv(party.plain, &byte, 1, 0), 0);
+		assert_true(rig_send_all(party.client, "\x17\x03\x03\x00\x01x", 6));
+		corked = 0;
+		setsockopt(party.client, IPPROTO_TCP, TCP_CORK, &corked, sizeof corked);
+		/* The stream to the plain party had ended before; the client is reset. */
+		expect_outcome(&party, OUTCOME_TLS_BROKEN);
+		rig_expect_reset(party.client);
+		close_party(&party);
+	}
 }
 
 /* Reads a record off the socket behind OpenSSL's back and gives it to the client's session changed. */
@@ -453,6 +480,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(bytes_behind_the_hello_are_delivered_first),
 		cmocka_unit_test(an_end_without_close_notify_is_an_error),
+		cmocka_unit_test(a_close_without_close_notify_is_the_same_error),
 		cmocka_unit_test(a_record_with_a_wrong_tag_is_an_error),
 		cmocka_unit_test(bytes_behind_close_notify_are_an_error),
 		cmocka_unit_test(a_fatal_alert_of_the_party_has_its_own_outcome),

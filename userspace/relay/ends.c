@@ -98,4 +98,6 @@ void ends_stream(struct side *side)
 	side_wait_for(side, WAIT_NOTHING, 0);
 	if (target->ended)
 		ends_wait_for_tails(pair);
+	else if (side->session)
+		session_check_silence(side); /* what has come together with close_notify raises no event of its own */
 }

@@ -72,6 +72,17 @@ void session_free(struct session *session)
 	free(session);
 }
 
+/* After an end of TCP: false if it was a reset. OpenSSL sends an alert at an early end, and a peer that has closed its
+ * socket answers that with a reset; then only TCP's count, which has the FIN in it, tells what came first. */
+static bool has_seen_fin(const struct side *side)
+{
+	struct tcp_facts facts;
+
+	tcp_facts_read(side->watch.fd, &facts);
+	return facts.state != TCP_STATE_CLOSE ||
+	       (!side->session->in_kernel && facts.received > BIO_number_read(SSL_get_rbio(side->session->tls)));
+}
+
 void session_fail(struct side *side, int error, const char *what)
 {
 	const struct session *session = side->session;
@@ -79,8 +90,7 @@ void session_fail(struct side *side, int error, const char *what)
 	if (error == EBADMSG || error == EMSGSIZE)
 		return pair_end(side_pair(side), OUTCOME_TLS_BROKEN, "side %u, %s: a record cannot be opened", side->number, what);
 	/* A reset of which somebody else has taken the error looks like an early end. */
-	if (error == EPROTO && session && session->outcome == OUTCOME_TRUNCATED && !session->has_closed &&
-	    tcp_state(side->watch.fd) == TCP_STATE_CLOSE)
+	if (error == EPROTO && session && session->outcome == OUTCOME_TRUNCATED && !session->has_closed && !has_seen_fin(side))
 		error = ECONNRESET;
 	if (error == EPROTO && session && session->outcome != OUTCOME_HAPPY)
 		return pair_end(side_pair(side), session->outcome, "side %u, %s%s%s", side->number, what,
