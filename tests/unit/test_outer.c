@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <openssl/err.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -122,11 +123,10 @@ static void do_step(struct wire *wire, unsigned end, step_function *step)
 		fail_msg("end %u: %s", end, wire->ends[end].reason);
 }
 
-static void shake(struct wire *wire, size_t piece)
+static void finish_handshake(struct wire *wire)
 {
 	enum outer_step steps[2] = {OUTER_WANTS_READ, OUTER_WANTS_READ};
 
-	dial(wire, piece);
 	for (unsigned i = 0; steps[0] != OUTER_DONE || steps[1] != OUTER_DONE; i++) {
 		for (unsigned end = 0; end < 2; end++)
 			if (steps[end] != OUTER_DONE)
@@ -134,6 +134,12 @@ static void shake(struct wire *wire, size_t piece)
 		assert_true(steps[0] != OUTER_FAILED && steps[1] != OUTER_FAILED && i < STEPS_MAX);
 		carry(wire);
 	}
+}
+
+static void shake(struct wire *wire, size_t piece)
+{
+	dial(wire, piece);
+	finish_handshake(wire);
 }
 
 static void put_hello(struct wire *wire)
@@ -370,6 +376,44 @@ static void the_server_sends_no_tickets(void **state)
 	assert_int_equal(tickets, 0);
 }
 
+static void no_session_is_resumed(void **state)
+{
+	struct wire *wire = *state;
+	static const int versions[] = {TLS1_3_VERSION, TLS1_2_VERSION};
+
+	for (unsigned i = 0; i < 2; i++) {
+		SSL_CTX_set_max_proto_version(wire->contexts[CLIENT], versions[i]);
+		greet(wire, 65536); /* whatever the server sends for the next time has come */
+		SSL_SESSION *session = SSL_get1_session(wire->ends[CLIENT].ssl);
+		for (unsigned end = 0; end < 2; end++) /* an orderly end: otherwise OpenSSL does not offer it again */
+			SSL_set_shutdown(wire->ends[end].ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
+		dial(wire, 65536);
+		assert_int_equal(SSL_set_session(wire->ends[CLIENT].ssl, session), 1);
+		SSL_SESSION_free(session);
+		finish_handshake(wire);
+		assert_false(SSL_session_reused(wire->ends[CLIENT].ssl));
+		assert_false(SSL_session_reused(wire->ends[SERVER].ssl));
+	}
+}
+
+static void a_renegotiation_is_refused(void **state)
+{
+	struct wire *wire = *state;
+
+	SSL_CTX_set_max_proto_version(wire->contexts[CLIENT], TLS1_2_VERSION);
+	greet(wire, 65536);
+	SSL *client = wire->ends[CLIENT].ssl;
+	SSL_clear_options(client, SSL_OP_NO_RENEGOTIATION);
+	assert_int_equal(SSL_renegotiate(client), 1);
+	SSL_do_handshake(client);
+	carry(wire);
+	assert_int_equal(outer_watch(&wire->ends[SERVER]), OUTER_WANTS_READ);
+	assert_false(SSL_in_init(wire->ends[SERVER].ssl));
+	carry(wire);
+	assert_true(SSL_do_handshake(client) <= 0);
+	assert_int_equal(ERR_GET_REASON(ERR_get_error()), SSL_R_NO_RENEGOTIATION);
+}
+
 static void tls_1_2_is_recognised(void **state)
 {
 	struct wire *wire = *state;
@@ -427,6 +471,8 @@ int main(void)
 		ON_WIRE(a_message_of_a_wrong_length_is_refused),
 		ON_WIRE(what_stands_behind_the_hello_in_its_record_stays_in_the_session),
 		ON_WIRE(the_server_sends_no_tickets),
+		ON_WIRE(no_session_is_resumed),
+		ON_WIRE(a_renegotiation_is_refused),
 		ON_WIRE(tls_1_2_is_recognised),
 		ON_WIRE(plain_bytes_are_no_handshake),
 		ON_WIRE(the_session_attaches_nothing_to_its_socket),
