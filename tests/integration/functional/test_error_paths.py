@@ -276,6 +276,36 @@ def test_caller_cannot_connect_to_the_endpoint(running):
         running.wait_for_ping(30)
 
 
+def test_token_that_the_relay_does_not_know(running):
+    """As after a ticket that has expired or is used: the relay closes, the caller's handshake fails."""
+    running.stop("proxy-hyper")
+    server = PythonProxyServer(proto.Credentials(running.certs, "public-proxy-1.ga"),
+                               on_call=lambda message: proto.response(message.id, {
+                                   "token": base64.b64encode(bytes(32)).decode(), "endpoint": "localhost:9999"}))
+    try:
+        fresh(running)
+        answer = running.ping()
+        assert answer["error"]["code"] == 500 and answer["error"]["data"] is None, answer
+        assert "transport: authentication handshake failed: " in answer["error"]["message"], answer
+        assert "unknown-token" in running.log("proxy")
+    finally:
+        server.close()
+        running.start("proxy-hyper")
+        running.wait_for_ping(30)
+
+
+@pytest.mark.parametrize("change, words", [
+    ({"endpoint": "localhost:1"}, r"localhost:1"), ({"endpoint": None}, r"endpoint"),
+    ({"token": base64.b64encode(bytes(31)).decode()}, r"token"), ({"channel": "quic"}, r"no channel accepted the request$")])
+def test_callee_cannot_come(running, change, words):
+    """Our own callee: its error goes back to the proxy over the reverse stream as it is."""
+    params = {"channel": "grpc_server", "endpoint": "localhost:9999", "token": base64.b64encode(bytes(32)).decode(),
+              "client": {"name": "hd-1", "entry": {"name": "hd-1", "channels": []}}}
+    answer = running.rpc(5544, "hd-2._connectionRequest", params | change, name="public-proxy-1.ga")
+    assert answer["error"]["code"] == -100, answer
+    assert re.match(r"error handling internal request: .*" + words, answer["error"]["message"]), answer
+
+
 @pytest.mark.parametrize("result", [
     {"token": "AAAA", "endpoint": "localhost:9999"}, {"endpoint": "localhost:9999"},
     {"token": base64.b64encode(bytes(32)).decode()}, {"token": "*", "endpoint": 5}, {}])
