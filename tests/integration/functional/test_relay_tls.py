@@ -9,6 +9,7 @@ import select
 import socket
 import ssl
 import struct
+import textwrap
 import threading
 import time
 
@@ -93,6 +94,37 @@ def test_a_tls_party_and_a_plain_one_are_joined(relay, tls_first, name):
     told = {party["operator"]: (party["identified"], party["transport"]) for party in pair["parties"]}
     other = "hd-1" if name == "hd-2" else "hd-2"
     assert told == {name: (True, "handed off"), other: (False, "plain TCP")}
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_3, ssl.TLSVersion.TLSv1_2], ids=["1.3", "1.2"])
+def test_the_client_of_the_docs(relay, version, monkeypatch):
+    page = (stack_module.TOP / "docs" / "relay-tls.md").read_text()
+    code = page.split("## A client in Python\n")[1].split("\n`tests/")[0]
+    client = {}
+    exec(textwrap.dedent(code), client)  # pylint: disable=exec-used
+    make_context = ssl.create_default_context
+
+    def context_of_version(**arguments):
+        context = make_context(**arguments)
+        context.maximum_version = version
+        return context
+    monkeypatch.setattr(ssl, "create_default_context", context_of_version)
+
+    def come(name, token):
+        files = [str(relay.certs / file) for file in ("root.crt", f"{name}.crt", f"{name}.key")]
+        relay.open.append(client["relay"]("localhost:9998", "public-proxy-1.ga", token, *files))
+        relay.open[-1].settimeout(10)
+        return relay.open[-1]
+    with pytest.raises(ConnectionError, match="unknown-token: "):
+        come("hd-1", os.urandom(32))
+    token, found = relay.ticket(), []
+    thread = threading.Thread(target=lambda: found.append(come("hd-2", token)), daemon=True)
+    thread.start()
+    one = come("hd-1", token)
+    thread.join(10)
+    one.sendall(TLS_HELLO + b"from the docs")
+    assert found[0].recv(100) == TLS_HELLO + b"from the docs"
+    assert (one.version() is None) == (version == ssl.TLSVersion.TLSv1_3)  # None: handed off
 
 
 # ---- the hand-off: no byte lost, whatever the timing ----
