@@ -41,12 +41,14 @@ static void send_answer(void *transport, bool is_error, const char *text, size_t
 	answer_json(transport, is_error ? 400 : 200, text, length);
 }
 
-static void refuse(struct http_request *request, int status, int code, const char *message, const json_t *data)
+/* `reason` is for the log, where it may say more than the answer. */
+static void refuse(struct http_request *request, int status, int code, const char *message, const char *reason,
+		   const json_t *data)
 {
 	size_t length = 0;
 	_free_ char *text = jsonrpc_error_text(code, message, data, NULL, &length);
 
-	http_request_tell(request, LOG_LEVEL_WARNING, "refused a request from %s: %s", http_request_peer(request), message);
+	http_request_tell(request, LOG_LEVEL_WARNING, "refused a request from %s: %s", http_request_peer(request), reason);
 	answer_json(request, text ? status : 500, text ? text : "", length);
 }
 
@@ -68,7 +70,8 @@ static void refuse_invalid(struct http_request *request, const json_t *faults)
 
 	if (asprintf(&message, "invalid request: %s", detail ? detail : "") < 0)
 		message = NULL;
-	refuse(request, 400, JSONRPC_INVALID_REQUEST, message ? message : "invalid request", form);
+	const char *text = message ? message : "invalid request";
+	refuse(request, 400, JSONRPC_INVALID_REQUEST, text, text, form);
 	json_decref(form);
 }
 
@@ -86,11 +89,11 @@ static void start_call(struct jsonrpc_server *server, struct http_request *reque
 	if (pending)
 		server->handler(&pending->call, server->context);
 	else if (code == JSONRPC_PARSE_ERROR)
-		refuse(request, 400, code, "JSON required", NULL);
+		refuse(request, 400, code, "JSON required", "the body is not a JSON object, or has too many values", NULL);
 	else if (code == JSONRPC_INVALID_REQUEST)
 		refuse_invalid(request, faults);
 	else
-		refuse(request, 500, JSONRPC_INTERNAL_ERROR, "internal server error", NULL);
+		refuse(request, 500, JSONRPC_INTERNAL_ERROR, "internal server error", "out of memory or random bytes", NULL);
 	json_decref(faults);
 	jsonrpc_request_clear(&message);
 }
@@ -110,7 +113,7 @@ static void handle_request(struct http_request *request, void *context)
 	if (is_allowed_origin && strcmp(http_request_method(request), "OPTIONS") == 0)
 		http_request_answer(request, 200, "", 0);
 	else if (!is_json_type(http_request_header(request, "Content-Type")))
-		refuse(request, 400, JSONRPC_PARSE_ERROR, "JSON required", NULL);
+		refuse(request, 400, JSONRPC_PARSE_ERROR, "JSON required", "its Content-Type is not application/json", NULL);
 	else
 		start_call(server, request);
 }

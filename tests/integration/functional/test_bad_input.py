@@ -28,11 +28,17 @@ def error_of(answer):
     return status, json.loads(body)
 
 
+def wait_for_refusal(running, door, reason):
+    line = rf"refused a request from 127\.0\.0\.1:\d+: {reason}"
+    wait_until(lambda: re.search(line, running.log(door[0])), 10, line)
+
+
 def test_wrong_content_type(running, door):
     status, answer = error_of(running.http(door[1], {}, content_type="text/plain"))
     assert status == 400
     assert answer == {"jsonrpc": "2.0", "error": {"code": -32700, "message": "JSON required", "data": None},
                       "id": None} or (answer["error"]["code"], answer["error"]["message"]) == (-32700, "JSON required")
+    wait_for_refusal(running, door, "its Content-Type is not application/json")
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"[1,2]", b"null", b"\xff\xfe", b'{"jsonrpc":"2.0"' * 3, b"5"])
@@ -41,6 +47,7 @@ def test_malformed_json(running, door, body):
     assert status == 400
     assert answer["jsonrpc"] == "2.0" and answer["id"] is None
     assert answer["error"]["code"] == -32700 and answer["error"]["message"] == "JSON required"
+    wait_for_refusal(running, door, "the body is not a JSON object")
 
 
 @pytest.mark.parametrize("change", [
