@@ -3,6 +3,8 @@
  * test asserts from the counters that the plane it names moved the bytes. */
 #include "relay_rig.h"
 
+#include "relay/worker.h"
+
 static unsigned planes; /* of the present group */
 
 static void open_rig(struct rig *rig, int family)
@@ -240,6 +242,74 @@ static void many_short_streams_arrive_whole(void **state)
 	rig_close(&rig);
 }
 
+/* Sends for as long as the reader's side takes something; returns how much that was. */
+static uint64_t send_until_stopped(int fd, uint64_t from)
+{
+	struct pollfd poll_fd = { .fd = fd, .events = POLLOUT };
+	uint8_t bytes[8192];
+	uint64_t sent = from;
+
+	while (poll(&poll_fd, 1, 300) > 0) {
+		rig_fill(bytes, sizeof bytes, 5, sent);
+		ssize_t part = send(fd, bytes, sizeof bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
+		sent += part > 0 ? (uint64_t)part : 0;
+	}
+	return sent - from;
+}
+
+static void expect_bytes(int fd, uint64_t from, uint64_t size)
+{
+	uint8_t bytes[8192], wanted[8192];
+
+	for (uint64_t got = 0; got < size;) {
+		size_t part = size - got < sizeof bytes ? (size_t)(size - got) : sizeof bytes;
+
+		assert_true(rig_receive_all(fd, bytes, part));
+		rig_fill(wanted, part, 5, from + got);
+		assert_memory_equal(bytes, wanted, part);
+		got += part;
+	}
+}
+
+static bool has_no_pipe(const struct pair_report *report)
+{
+	return strncmp(report->plane_reason, "no pipe", 7) == 0;
+}
+
+/* A stopped reader: what is under way stands in a pipe, or in a buffer of our own where none is left. */
+static void without_a_pipe_bytes_are_copied_until_there_is_one(void **state)
+{
+	static const unsigned most[] = { 0, 1, 0, 1 };
+	struct worker *worker;
+	struct rig rig;
+	struct rig_ends ends;
+	uint64_t done = 0;
+
+	(void)state;
+	open_rig(&rig, AF_INET);
+	worker = &rig.relay->workers[0];
+	__atomic_store_n(&worker->pipes.most, 0, __ATOMIC_RELAXED);
+	rig_join(&rig, 0, &ends);
+	for (unsigned i = 0; i < 4; i++) {
+		__atomic_store_n(&worker->pipes.most, most[i], __ATOMIC_RELAXED);
+		uint64_t size = send_until_stopped(ends.client[0], done);
+
+		assert_true(size > 0);
+		struct pair_report report = rig_wait_pair(&rig, ends.id, has_no_pipe);
+		assert_plane(&report);
+		assert_int_equal(__atomic_load_n(&worker->pipes.used, __ATOMIC_RELAXED), most[i]);
+		expect_bytes(ends.client[1], done, size);
+		done += size;
+	}
+	shutdown(ends.client[0], SHUT_WR);
+	shutdown(ends.client[1], SHUT_WR);
+	struct pair_report report = rig_wait_end(&rig, ends.id);
+	assert_happy(&report);
+	assert_int_equal(report.directions[0].bytes, done);
+	rig_close_ends(&ends);
+	rig_close(&rig);
+}
+
 static int on_copy(void **state) { (void)state; planes = PLANE_MASK_COPY; return 0; }
 static int on_splice(void **state) { (void)state; planes = PLANE_MASK_SPLICE; return 0; }
 static int on_sockmap(void **state) { (void)state; planes = PLANE_MASK_ALL; return 0; }
@@ -256,8 +326,12 @@ int main(void)
 		cmocka_unit_test(small_writes_arrive),
 		cmocka_unit_test(slow_readers_stop_the_sender),
 	};
+	const struct CMUnitTest pipe_tests[] = {
+		cmocka_unit_test(without_a_pipe_bytes_are_copied_until_there_is_one),
+	};
 
 	return cmocka_run_group_tests_name("copy", tests, on_copy, NULL) +
 	       cmocka_run_group_tests_name("splice", tests, on_splice, NULL) +
+	       cmocka_run_group_tests_name("pipes", pipe_tests, on_splice, NULL) +
 	       cmocka_run_group_tests_name("sockmap", tests, on_sockmap, NULL);
 }
