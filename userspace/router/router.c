@@ -174,14 +174,22 @@ static void call_free(struct router_call *call)
 	free(call);
 }
 
+/* `origin` is the local connection that the call came by, or NULL. */
+static void log_failure(enum log_level level, const char *id, const char *caller, const char *origin,
+			const char *reason)
+{
+	log_write(level, "call %.*s by %s%s%s failed: %.*s", LOGGED_MAX, id, caller, origin ? " at " : "",
+		  origin ? origin : "", LOGGED_MAX, reason);
+}
+
 static void call_end(struct router_call *call, const char *failure, const struct hyper_response *response)
 {
 	const char *reason = failure ? failure : response && response->has_error ? response->message : NULL;
 	/* A call that we make for another one fails with that one, whose line has the reason. */
 	bool is_inner = !call->origin && strcmp(call->caller, call->router->name) == 0;
 	if (reason)
-		log_write(is_inner ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO, "call %.*s by %s failed: %.*s", LOGGED_MAX,
-			  call->request.id, call->caller, LOGGED_MAX, reason);
+		log_failure(is_inner ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO, call->request.id, call->caller, call->origin,
+			    reason);
 
 	struct router_outcome outcome = { .failure = failure, .response = failure ? NULL : response };
 	call->done(&outcome, call->context);
@@ -362,22 +370,22 @@ static void call_directory_ready(const char *failure, void *context)
 }
 
 /* A call that fails before it is in transit. */
-static void refuse_at_once(const struct hyper_request *request, const char *caller, const char *failure,
-			   router_done done, void *context)
+static void refuse_at_once(const struct hyper_request *request, const char *caller, const char *origin,
+			   const char *failure, router_done done, void *context)
 {
-	log_info("call %.*s by %s failed: %.*s", LOGGED_MAX, request->id ? request->id : "?",
-		 caller && *caller ? caller : "?", LOGGED_MAX, failure);
+	log_failure(LOG_LEVEL_INFO, request->id ? request->id : "?", caller && *caller ? caller : "?", origin, failure);
 	struct router_outcome outcome = { .failure = failure };
 	done(&outcome, context);
 }
 
-static void refuse_loop(const struct hyper_request *request, const char *caller, router_done done, void *context)
+static void refuse_loop(const struct hyper_request *request, const char *caller, const char *origin, router_done done,
+			void *context)
 {
 	char *text = NULL;
 	if (asprintf(&text, "request %s is already being processed (maybe a delivery loop)",
 		     request->id ? request->id : "") < 0)
 		text = NULL;
-	refuse_at_once(request, caller, text ? text : "out of memory", done, context);
+	refuse_at_once(request, caller, origin, text ? text : "out of memory", done, context);
 	free(text);
 }
 
@@ -405,12 +413,12 @@ static void deliver(struct router *router, const struct hyper_request *request, 
 		    router_done done, void *context)
 {
 	if (router->is_cancelled) {
-		refuse_at_once(request, caller, "the server is stopping", done, context);
+		refuse_at_once(request, caller, origin, "the server is stopping", done, context);
 		return;
 	}
 	const struct router_call *same = transit_find(router, caller, request->id ? request->id : "");
 	if (same && (!origin || !same->origin || strcmp(same->origin, origin) == 0)) {
-		refuse_loop(request, caller, done, context);
+		refuse_loop(request, caller, origin, done, context);
 		return;
 	}
 	struct router_call *call = calloc(1, sizeof(*call));
@@ -419,7 +427,7 @@ static void deliver(struct router *router, const struct hyper_request *request, 
 	if (!call || call_fill(call, request, caller, origin) < 0) {
 		if (call)
 			call_free(call);
-		refuse_at_once(request, caller, "out of memory", done, context);
+		refuse_at_once(request, caller, origin, "out of memory", done, context);
 		return;
 	}
 	call->done = done;
@@ -435,7 +443,7 @@ void router_deliver(struct router *router, const struct hyper_request *request, 
 		    void *context)
 {
 	if (!caller || !*caller)
-		refuse_at_once(request, caller, "client info missing", done, context);
+		refuse_at_once(request, caller, NULL, "client info missing", done, context);
 	else
 		deliver(router, request, caller, NULL, done, context);
 }

@@ -115,6 +115,8 @@ def test_method_without_a_dot(running):
     assert answer.status == 400
     assert answer["error"]["code"] == 1
     assert answer["error"]["message"] == "error parsing address: invalid ID format"
+    line = r"call respond\(\w+\) by hd-1 at 127\.0\.0\.1:\d+ failed: error parsing address"
+    wait_until(lambda: re.search(line, running.log("hd-1")), 10, line)
 
 
 @pytest.mark.parametrize("method", ["announceConnections", "getAnnouncements", "incomingConnection", "nothing"])
