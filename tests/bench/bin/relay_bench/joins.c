@@ -347,16 +347,19 @@ bool workload_storm(struct contender *contender, const struct workload *workload
 	start(&joining, contender, workload->joins);
 	joining.once = true;
 	joining.measures = true;
+	uint64_t relay_ns = process_time_ns(contender->pid);
 	machine_time_take(&from);
 	let_go(&joining);
 	bool fine = finish(&joining, &times, &refused);
 	machine_time_take(&to);
+	relay_ns = process_time_ns(contender->pid) - relay_ns;
 	if (!fine || !check(&joining, contender))
 		return false;
 	if (times.count + refused < workload->joins)
 		return contender_fail(contender, "only %zu of %zu joins began", times.count + (size_t)refused, workload->joins);
 	figure(workload->name, contender, "all_ms", (double)(to.now_ns - from.now_ns) / 1e6);
 	figure(workload->name, contender, "joins_per_s", 1e9 * (double)times.count / (double)(to.now_ns - from.now_ns));
+	figure(workload->name, contender, "relay_us_per_join", (double)relay_ns / 1e3 / (double)times.count);
 	say_latency(workload, contender, &times, refused);
 	return true;
 }
