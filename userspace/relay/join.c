@@ -165,9 +165,11 @@ static void on_age(struct loop_timer *timer)
 		if (pair->plane_reason == REASON_YOUNG)
 			join_try(pair);
 	}
-	if (worker->young)
-		loop_timer_arm(worker->loop, timer,
-			       worker->is_crowded ? loop_now_ns(worker->loop) + YOUNG_NS : worker->young->joined_ns + YOUNG_NS, on_age);
+	if (worker->young) {
+		uint64_t from = worker->is_crowded ? loop_now_ns(worker->loop) : worker->young->joined_ns;
+
+		loop_timer_arm(worker->loop, timer, from + YOUNG_NS, on_age);
+	}
 }
 
 void join_await(struct pair *pair)

@@ -84,7 +84,9 @@ bool contender_stock(struct contender *contender, size_t count)
 
 bool contender_ticket(struct contender *contender, struct ticket *ticket)
 {
-	if ((!contender_tickets_left(contender) || are_stale(contender, 2 * TICKET_SECONDS)) && !contender_stock(contender, 1))
+	bool has_none = !contender_tickets_left(contender) || are_stale(contender, 2 * TICKET_SECONDS);
+
+	if (has_none && !contender_stock(contender, 1))
 		return false;
 	*ticket = contender->tickets[contender->tickets_used++];
 	return true;

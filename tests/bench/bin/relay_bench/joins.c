@@ -266,7 +266,8 @@ static bool finish(struct joining *joining, struct sample_list *times, uint64_t 
 	for (size_t at = 0; at < joining->in_flight; at++)
 		end(&joining->joins[at]);
 	free(joining->joins);
-	return !failure || contender_fail(joining->contender, "a join did not come through: %s: %s", failure, strerror(error));
+	return !failure ||
+	       contender_fail(joining->contender, "a join did not come through: %s: %s", failure, strerror(error));
 }
 
 static bool check(const struct joining *joining, struct contender *contender)
@@ -356,7 +357,8 @@ bool workload_storm(struct contender *contender, const struct workload *workload
 	if (!fine || !check(&joining, contender))
 		return false;
 	if (times.count + refused < workload->joins)
-		return contender_fail(contender, "only %zu of %zu joins began", times.count + (size_t)refused, workload->joins);
+		return contender_fail(contender, "only %zu of %zu joins began", times.count + (size_t)refused,
+				      workload->joins);
 	figure(workload->name, contender, "all_ms", (double)(to.now_ns - from.now_ns) / 1e6);
 	figure(workload->name, contender, "joins_per_s", 1e9 * (double)times.count / (double)(to.now_ns - from.now_ns));
 	figure(workload->name, contender, "relay_us_per_join", (double)relay_ns / 1e3 / (double)times.count);
