@@ -17,7 +17,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define BACKLOG 1024
+#define BACKLOG 65535 /* the kernel takes net.core.somaxconn of it; a connection too many costs its party a second */
 #define ACCEPTS_PER_ROUND 32
 #define ACCEPT_PAUSE_NS (100 * 1000 * 1000ull) /* without descriptors */
 #define READING_MAX 8192u                      /* connections without a token, at most */

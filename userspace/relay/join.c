@@ -6,6 +6,9 @@
  * much or so often that it is no short request. Pairs come of age in the order of the
  * worker's list, a few in a turn, with one timer for all of them.
  *
+ * While many pairs come and go, the next one to be entered is probably about to go too, and
+ * the worker has better things to do: in such a crowd age alone is no reason.
+ *
  * Before the insertion both gates are closed with a count of 0 and both own
  * buffers are empty, so everything that was read has been written. `base` is
  * sampled and must be what was written before the pairing and since. Then
@@ -27,12 +30,13 @@
 #include <sys/socket.h>
 
 #define YOUNG_NS 20000000ull
+#define MANY_COMERS 16u /* and goers, in YOUNG_NS */
 #define YOUNG_READS 4u /* of both directions: more than one request and its answer */
 #define YOUNG_BYTES (64ull << 10)
 #define ENTRIES_PER_TURN 32u
 /* Of those that are ready for the map but for bytes that a reader has not taken. */
 #define JOIN_COPIED_MOST (4ull << 20)
-#define JOIN_TIME_MOST_NS (YOUNG_NS + 50000000ull)
+#define JOIN_TIME_MOST_NS 50000000ull
 
 static int insert(struct side *side)
 {
@@ -122,29 +126,50 @@ static void find_credit_limits(struct pair *pair)
 	}
 }
 
+static uint64_t age(const struct pair *pair)
+{
+	return loop_now_ns(pair->worker->loop) - pair->joined_ns;
+}
+
 static bool is_young(const struct pair *pair)
 {
 	const struct side *sides = pair->sides;
 
-	return loop_now_ns(pair->worker->loop) - pair->joined_ns < YOUNG_NS && sides[0].reads + sides[1].reads < YOUNG_READS &&
+	return (pair->worker->is_crowded || age(pair) < YOUNG_NS) && sides[0].reads + sides[1].reads < YOUNG_READS &&
 	       sides[0].copied + sides[1].copied < YOUNG_BYTES;
+}
+
+/* After a silence the first look may be wrong; the next one is YOUNG_NS later. */
+static void look_for_crowd(struct worker *worker)
+{
+	uint64_t now = loop_now_ns(worker->loop), came_and_went = 2 * worker->past.pairs_joined - worker->pair_count;
+
+	if (now - worker->crowd_seen_ns < YOUNG_NS)
+		return;
+	worker->is_crowded = came_and_went - worker->crowd_seen >= MANY_COMERS;
+	worker->crowd_seen = came_and_went;
+	worker->crowd_seen_ns = now;
 }
 
 static void on_age(struct loop_timer *timer)
 {
 	struct worker *worker = (struct worker *)((char *)timer - offsetof(struct worker, young_timer));
 
-	for (unsigned turn = 0; turn < ENTRIES_PER_TURN && worker->young; turn++) {
+	look_for_crowd(worker);
+	for (unsigned turn = 0; turn < ENTRIES_PER_TURN && worker->young && !worker->is_crowded; turn++) {
 		struct pair *pair = worker->young;
 
-		if (loop_now_ns(worker->loop) < pair->joined_ns + YOUNG_NS)
+		if (age(pair) < YOUNG_NS)
 			break;
 		worker->young = pair->next; /* the pair's end takes only itself off the list */
 		if (pair->plane_reason == REASON_YOUNG)
 			join_try(pair);
 	}
-	if (worker->young)
-		loop_timer_arm(worker->loop, timer, worker->young->joined_ns + YOUNG_NS, on_age);
+	if (worker->young) {
+		uint64_t from = worker->is_crowded ? loop_now_ns(worker->loop) : worker->young->joined_ns;
+
+		loop_timer_arm(worker->loop, timer, from + YOUNG_NS, on_age);
+	}
 }
 
 void join_await(struct pair *pair)
@@ -173,13 +198,14 @@ void join_try(struct pair *pair)
 		if (is_young(pair))
 			return;
 		pair->plane_reason = REASON_JOINING;
+		pair->young_ms = (uint32_t)(age(pair) / 1000000);
 		find_credit_limits(pair);
 	}
 	if (sides[0].ended || sides[1].ended)
 		return stay_out(pair, REASON_REFUSED, -EOPNOTSUPP);
 	if (!sides[0].hold_length && !sides[1].hold_length)
 		return enter_map(pair);
-	if (loop_now_ns(pair->worker->loop) - pair->joined_ns > JOIN_TIME_MOST_NS ||
+	if (age(pair) > pair->young_ms * 1000000ull + JOIN_TIME_MOST_NS ||
 	    sides[0].copied + sides[1].copied > JOIN_COPIED_MOST)
 		pair->plane_reason = REASON_SLOW_READER; /* the sweep tries again when it is quiet */
 }

@@ -147,6 +147,7 @@ struct pair {
 	bool over;      /* pair_end() has run */
 	bool asked[2];
 	uint8_t transports[2];   /* enum transport */
+	uint32_t young_ms; /* its age when it was to enter the map (join.c) */
 	char operator_names[]; /* two strings, one behind the other */
 };
 

@@ -79,7 +79,7 @@ static void tell_reason(const struct pair *pair, char text[PROBE_TEXT_SIZE])
 		why = "no slot was free in the kernel's map";
 		break;
 	case REASON_YOUNG:
-		why = "young; enters the kernel's map after 20 ms, 4 reads or 64 KB";
+		why = "young; enters the kernel's map after 20 ms (not in a crowd), 4 reads or 64 KB";
 		break;
 	case REASON_JOINING:
 		why = "copying what came before the join";

@@ -38,6 +38,8 @@ struct worker {
 	struct pair *first, *last; /* live pairs */
 	struct pair *young;        /* the oldest live pair that has not been asked to enter the map; all younger ones have not either */
 	struct loop_timer young_timer;
+	bool is_crowded;          /* many pairs came and went lately */
+	uint64_t crowd_seen, crowd_seen_ns; /* of them, at the last look */
 	struct pair *dead;         /* ended in this round */
 	struct loop_timer bury_timer;
 	unsigned pair_count;

@@ -12,6 +12,8 @@
 #include <string.h>
 #include <unistd.h>
 
+/* Tickets older than this are not kept for another measurement, and those twice as old are not shown
+ * any more: one that has begun ends with the tickets that it began with. */
 #define TICKET_SECONDS 20
 #define TICKET_TRIES 10
 
@@ -49,12 +51,17 @@ void contender_stop(struct contender *contender)
 
 /* ---- tickets ---- */
 
+static bool are_stale(const struct contender *contender, unsigned seconds)
+{
+	return sample_now_ns() > contender->tickets_from_ns + seconds * 1000000000ull;
+}
+
 bool contender_stock(struct contender *contender, size_t count)
 {
 	if (!contender->kind->fetch)
 		return true;
 	size_t left = contender->tickets_count - contender->tickets_used;
-	if (sample_now_ns() > contender->tickets_until_ns)
+	if (are_stale(contender, TICKET_SECONDS))
 		left = 0; /* left to expire */
 	if (left >= count)
 		return true;
@@ -64,7 +71,7 @@ bool contender_stock(struct contender *contender, size_t count)
 	if (left)
 		memcpy(tickets, contender->tickets + contender->tickets_used, left * sizeof *tickets);
 	else
-		contender->tickets_until_ns = sample_now_ns() + TICKET_SECONDS * 1000000000ull;
+		contender->tickets_from_ns = sample_now_ns();
 	free(contender->tickets);
 	contender->tickets = tickets;
 	contender->tickets_used = 0;
@@ -77,7 +84,9 @@ bool contender_stock(struct contender *contender, size_t count)
 
 bool contender_ticket(struct contender *contender, struct ticket *ticket)
 {
-	if (!contender_stock(contender, 1))
+	bool has_none = !contender_tickets_left(contender) || are_stale(contender, 2 * TICKET_SECONDS);
+
+	if (has_none && !contender_stock(contender, 1))
 		return false;
 	*ticket = contender->tickets[contender->tickets_used++];
 	return true;

@@ -70,7 +70,7 @@ struct contender {
 	void *state;    /* the kind's own */
 	struct ticket *tickets; /* fetched, from `tickets_used` on not yet used */
 	size_t tickets_count, tickets_used;
-	uint64_t tickets_until_ns;
+	uint64_t tickets_from_ns; /* when the oldest were fetched */
 	char error[240]; /* "" fine */
 };
 

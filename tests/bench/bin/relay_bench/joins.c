@@ -10,6 +10,7 @@
 #include "workload.h"
 
 #include <errno.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -44,7 +45,8 @@ struct joiner {
 	int epoll;
 	_Atomic uint64_t complete, refused;
 	struct sample_list times;
-	bool failed;
+	const char *failure; /* NULL: none; with `error` */
+	int error;
 };
 
 struct joining {
@@ -52,16 +54,36 @@ struct joining {
 	pthread_mutex_t lock; /* of the tickets */
 	struct join *joins;
 	struct joiner joiners[MOST_THREADS];
+	size_t in_flight;
 	unsigned threads;
 	bool once; /* a storm */
 	atomic_bool stop, measures;
 };
+
+/* The first one is told; what comes behind it follows from it. */
+static void fail(struct joiner *joiner, const char *what, int error)
+{
+	if (joiner->failure)
+		return;
+	joiner->failure = what;
+	joiner->error = error;
+}
 
 static bool watch(const struct joiner *joiner, const struct join *join, int side)
 {
 	struct epoll_event event = { .events = EPOLLIN, .data.u64 = 2 * (uint64_t)(join - joiner->joins) + (unsigned)side };
 
 	return !epoll_ctl(joiner->epoll, EPOLL_CTL_ADD, join->ends[side], &event);
+}
+
+/* Joins are many, and each leaves two sockets in TIME_WAIT for a minute. Without room for more of them
+ * (net.ipv4.tcp_max_tw_buckets) the kernel forgets a socket that was closed and waits for FIN, if it is to wait for
+ * a minute at most, and answers that FIN with a reset. */
+static void outlive_the_relay(int fd)
+{
+	int seconds = 120;
+
+	setsockopt(fd, IPPROTO_TCP, TCP_LINGER2, &seconds, sizeof seconds);
 }
 
 /* The second party sends the first byte of its stream right behind. */
@@ -75,7 +97,10 @@ static bool show(const struct joiner *joiner, struct join *join, int side)
 	memcpy(bytes, join->ticket.shown[side], join->ticket.size);
 	bytes[join->ticket.size] = 'x';
 	join->ends[side] = contender_dial(joiner->joining->contender, side, address);
-	return join->ends[side] >= 0 && send(join->ends[side], bytes, size, MSG_NOSIGNAL) == (ssize_t)size;
+	if (join->ends[side] < 0)
+		return false;
+	outlive_the_relay(join->ends[side]);
+	return send(join->ends[side], bytes, size, MSG_NOSIGNAL) == (ssize_t)size;
 }
 
 /* Whether one began: the tickets may be used up. */
@@ -93,7 +118,8 @@ static bool begin(struct joiner *joiner, struct join *join)
 	join->ends[0] = join->ends[1] = -1;
 	join->begun_ns = sample_now_ns();
 	fine = show(joiner, join, 0) && (answers || show(joiner, join, 1)) && watch(joiner, join, 0);
-	joiner->failed |= !fine;
+	if (!fine)
+		fail(joiner, "cannot begin", errno);
 	return fine;
 }
 
@@ -129,7 +155,8 @@ static bool hear(struct joiner *joiner, struct join *join, int side)
 		join->heard[side] += (size_t)count;
 	bool answered = kind->reply_size && join->heard[side] >= kind->reply_size;
 	if (count <= 0 || (answered && memcmp(join->bytes[side], kind->reply, kind->reply_size) != 0)) {
-		joiner->failed |= !kind->reply_size;
+		if (!kind->reply_size)
+			fail(joiner, count ? "cannot hear" : "closed by the relay", count < 0 ? errno : 0);
 		refuse(joiner, join);
 		return true;
 	}
@@ -140,7 +167,8 @@ static bool hear(struct joiner *joiner, struct join *join, int side)
 	if (side && join->heard[1] == wanted)
 		epoll_ctl(joiner->epoll, EPOLL_CTL_DEL, join->ends[1], NULL);
 	if (!side && join->heard[0] == kind->reply_size && join->ends[1] < 0)
-		joiner->failed |= !(show(joiner, join, 1) && watch(joiner, join, 1));
+		if (!show(joiner, join, 1) || !watch(joiner, join, 1))
+			fail(joiner, "the second party cannot come", errno);
 	return false;
 }
 
@@ -158,11 +186,12 @@ static void *join_on(void *context)
 
 	for (unsigned at = 0; at < joiner->count && begin(joiner, &joiner->joins[at]); at++)
 		open++;
-	while (!joiner->failed && open) {
+	while (!joiner->failure && open) {
 		int count = epoll_wait(joiner->epoll, events, 64, QUIET_MS);
 
-		joiner->failed |= count <= 0;
-		for (int at = 0; at < count && !joiner->failed; at++) {
+		if (count <= 0)
+			fail(joiner, "nothing comes", count ? errno : ETIMEDOUT);
+		for (int at = 0; at < count && !joiner->failure; at++) {
 			struct join *join = &joiner->joins[events[at].data.u64 / 2];
 			int side = (int)(events[at].data.u64 % 2);
 
@@ -187,7 +216,10 @@ static uint64_t count_complete(const struct joining *joining)
 
 static void start(struct joining *joining, struct contender *contender, size_t in_flight)
 {
-	*joining = (struct joining){ .contender = contender, .lock = PTHREAD_MUTEX_INITIALIZER, .joins = calloc(in_flight, sizeof(struct join)) };
+	*joining = (struct joining){ .contender = contender, .lock = PTHREAD_MUTEX_INITIALIZER, .in_flight = in_flight };
+	joining->joins = calloc(in_flight, sizeof *joining->joins);
+	for (size_t at = 0; at < in_flight; at++)
+		joining->joins[at].ends[0] = joining->joins[at].ends[1] = -1;
 	joining->threads = in_flight < MOST_THREADS ? (unsigned)in_flight : MOST_THREADS;
 	for (unsigned at = 0; at < joining->threads; at++) {
 		struct joiner *joiner = &joining->joiners[at];
@@ -210,7 +242,8 @@ static void let_go(struct joining *joining)
 /* Waits for the joiners. False: a join did not come through. */
 static bool finish(struct joining *joining, struct sample_list *times, uint64_t *refused)
 {
-	bool fine = true;
+	const char *failure = NULL;
+	int error = 0;
 
 	*times = (struct sample_list){ 0 };
 	*refused = 0;
@@ -219,15 +252,22 @@ static bool finish(struct joining *joining, struct sample_list *times, uint64_t 
 		struct joiner *joiner = &joining->joiners[at];
 
 		pthread_join(joiner->thread, NULL);
-		fine &= !joiner->failed;
+		if (joiner->failure) {
+			failure = joiner->failure;
+			error = joiner->error;
+		}
 		*refused += atomic_load(&joiner->refused);
 		for (size_t one = 0; one < joiner->times.count; one++)
 			sample_add(times, joiner->times.values[one]);
 		sample_free(&joiner->times);
 		close(joiner->epoll);
 	}
+	/* Descriptors of a failure would be missing later. */
+	for (size_t at = 0; at < joining->in_flight; at++)
+		end(&joining->joins[at]);
 	free(joining->joins);
-	return fine || contender_fail(joining->contender, "a join did not come through: %s", strerror(errno));
+	return !failure ||
+	       contender_fail(joining->contender, "a join did not come through: %s: %s", failure, strerror(error));
 }
 
 static bool check(const struct joining *joining, struct contender *contender)
@@ -276,19 +316,21 @@ bool workload_joins(struct contender *contender, const struct workload *workload
 	uint64_t warm_ns = sample_now_ns() + (uint64_t)(workload_warm_up_s * 1e9);
 	while (sample_now_ns() < warm_ns && (double)count_complete(&joining) < WARM_UP_SHARE * (double)most)
 		sample_sleep(LOOK_S);
-	uint64_t before = count_complete(&joining);
+	uint64_t before = count_complete(&joining), relay_ns = process_time_ns(contender->pid);
 	machine_time_take(&from);
 	atomic_store(&joining.measures, true);
 	while (sample_now_ns() < from.now_ns + (uint64_t)(seconds * 1e9) && count_complete(&joining) + 2 * workload->pairs < most)
 		sample_sleep(LOOK_S);
 	uint64_t joined = count_complete(&joining) - before;
 	machine_time_take(&to);
+	relay_ns = process_time_ns(contender->pid) - relay_ns;
 	atomic_store(&joining.measures, false);
 	if (!finish(&joining, &times, &refused) || !check(&joining, contender))
 		return false;
 	figure(workload->name, contender, "joins_per_s", 1e9 * (double)joined / (double)(to.now_ns - from.now_ns));
 	figure(workload->name, contender, "cpu_us_per_join", machine_busy_seconds(&from, &to) * 1e6 / (double)joined);
 	figure(workload->name, contender, "client_us_per_join", (double)(to.own_ns - from.own_ns) / 1e3 / (double)joined);
+	figure(workload->name, contender, "relay_us_per_join", (double)relay_ns / 1e3 / (double)joined);
 	say_latency(workload, contender, &times, refused);
 	return true;
 }
@@ -306,14 +348,20 @@ bool workload_storm(struct contender *contender, const struct workload *workload
 	start(&joining, contender, workload->joins);
 	joining.once = true;
 	joining.measures = true;
+	uint64_t relay_ns = process_time_ns(contender->pid);
 	machine_time_take(&from);
 	let_go(&joining);
 	bool fine = finish(&joining, &times, &refused);
 	machine_time_take(&to);
+	relay_ns = process_time_ns(contender->pid) - relay_ns;
 	if (!fine || !check(&joining, contender))
 		return false;
+	if (times.count + refused < workload->joins)
+		return contender_fail(contender, "only %zu of %zu joins began", times.count + (size_t)refused,
+				      workload->joins);
 	figure(workload->name, contender, "all_ms", (double)(to.now_ns - from.now_ns) / 1e6);
 	figure(workload->name, contender, "joins_per_s", 1e9 * (double)times.count / (double)(to.now_ns - from.now_ns));
+	figure(workload->name, contender, "relay_us_per_join", (double)relay_ns / 1e3 / (double)times.count);
 	say_latency(workload, contender, &times, refused);
 	return true;
 }

@@ -41,6 +41,13 @@ void machine_time_take(struct machine_time *time)
 	time->own_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
 }
 
+uint64_t process_time_ns(pid_t pid)
+{
+	clockid_t id;
+
+	return pid > 0 && !clock_getcpuclockid(pid, &id) ? clock_ns(id) : 0;
+}
+
 double machine_busy_seconds(const struct machine_time *from, const struct machine_time *to)
 {
 	double all = (double)(to->now_ns - from->now_ns) * (double)sysconf(_SC_NPROCESSORS_ONLN);

@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 uint64_t sample_now_ns(void);
 /* For the length of a measurement, never to wait for something. */
@@ -18,6 +19,8 @@ struct machine_time {
 	uint64_t own_ns;  /* of this process */
 };
 void machine_time_take(struct machine_time *time);
+/* CPU time of a process so far, all its threads; 0 if there is none. */
+uint64_t process_time_ns(pid_t pid);
 double machine_busy_seconds(const struct machine_time *from, const struct machine_time *to);
 
 /* A growing list of nanoseconds. */

@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define TICKETS_MOST (1u << 20) /* a benchmark leaves many unused until they expire */
+
 struct doorway {
 	struct broker *broker;
 	struct refusals *refusals;
@@ -21,7 +23,7 @@ int doorway_open(const struct doorway_options *options, struct doorway **result,
 {
 	struct broker_limits limits = {
 		.accept_timeout_ms = options->accept_timeout_ms, .ask_timeout_ms = options->accept_timeout_ms,
-		.max_tickets = 65536, .max_tickets_per_requester = 65536,
+		.max_tickets = TICKETS_MOST, .max_tickets_per_requester = TICKETS_MOST,
 	};
 	struct doorway *doorway = calloc(1, sizeof *doorway);
 

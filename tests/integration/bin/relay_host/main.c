@@ -12,7 +12,8 @@
  *   {"do":"stop"}               {}         then relay_stop() and the process ends
  *
  * The main thread does the control; the relay's workers do everything else. The list
- * of ended pairs is the only thing they share, under one lock. */
+ * of ended pairs is the only thing they share, under one lock. The workers copy only: JSON
+ * would cost them more than a short pair does, and benchmarks run this program too. */
 #include "doorway.h"
 #include "lobby.h"
 #include "report.h"
@@ -32,6 +33,13 @@
 #include <unistd.h>
 
 #define EXPIRE_EVERY_MS 20
+#define ENDED_FIRST 256
+
+/* Pairs whose end nobody has asked for yet. */
+struct ended {
+	struct pair_report *reports;
+	size_t count, capacity;
+};
 
 struct host {
 	struct relay *relay;
@@ -39,15 +47,22 @@ struct host {
 	struct lobby *lobby; /* NULL: not asked for */
 	FILE *in, *out;
 	pthread_mutex_t lock;
-	json_t *ended;
+	struct ended ended;
 };
 
 static void host_pair_ended(const struct pair_report *report, void *context)
 {
 	struct host *host = context;
+	struct ended *ended = &host->ended;
 
 	pthread_mutex_lock(&host->lock);
-	json_array_append_new(host->ended, report_of_pair(report));
+	if (ended->count == ended->capacity) {
+		ended->capacity = ended->capacity ? 2 * ended->capacity : ENDED_FIRST;
+		ended->reports = realloc(ended->reports, ended->capacity * sizeof *ended->reports);
+		if (!ended->reports)
+			abort();
+	}
+	ended->reports[ended->count++] = *report;
 	pthread_mutex_unlock(&host->lock);
 }
 
@@ -100,6 +115,20 @@ static json_t *answer_totals(struct host *host)
 	return answer;
 }
 
+static json_t *answer_ended(struct host *host)
+{
+	json_t *list = json_array();
+
+	pthread_mutex_lock(&host->lock);
+	struct ended ended = host->ended;
+	host->ended = (struct ended){ 0 };
+	pthread_mutex_unlock(&host->lock);
+	for (size_t at = 0; at < ended.count; at++)
+		json_array_append_new(list, report_of_pair(&ended.reports[at]));
+	free(ended.reports);
+	return json_pack("{s:o}", "ended", list);
+}
+
 static json_t *host_answer(struct host *host, const json_t *command)
 {
 	const char *what = json_string_value(json_object_get(command, "do"));
@@ -113,13 +142,8 @@ static json_t *host_answer(struct host *host, const json_t *command)
 		relay_visit_pairs(host->relay, *what == 'g' ? collect_gates : collect_pair, list);
 		return json_pack("{s:o}", what, list);
 	}
-	if (!strcmp(what, "ended")) {
-		pthread_mutex_lock(&host->lock);
-		json_t *list = host->ended;
-		host->ended = json_array();
-		pthread_mutex_unlock(&host->lock);
-		return json_pack("{s:o}", "ended", list);
-	}
+	if (!strcmp(what, "ended"))
+		return answer_ended(host);
 	if (!strcmp(what, "totals"))
 		return answer_totals(host);
 	if (!strcmp(what, "stop"))
@@ -205,7 +229,7 @@ static const char *probed_sentence(const struct probe_report *probed, const char
 
 int main(int argc, char **argv)
 {
-	struct host host = { .lock = PTHREAD_MUTEX_INITIALIZER, .ended = json_array() };
+	struct host host = { .lock = PTHREAD_MUTEX_INITIALIZER };
 	uint16_t port = 0;
 
 	json_t *settings = argc == 3 ? json_loads(argv[2], 0, NULL) : NULL;
@@ -274,7 +298,7 @@ int main(int argc, char **argv)
 	relay_stop(host.relay);
 	doorway_free(host.doorway);
 	relay_free(host.relay);
-	json_decref(host.ended);
+	free(host.ended.reports);
 	json_decref(settings);
 	fclose(host.in);
 	fclose(host.out);
