@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
+#define EMPTY_ROUND_NS 15000 /* a round of a loop in which there was nothing to do takes less */
+
 TAILQ_HEAD(crowd_members, crowd_member);
 
 struct crowd_source {
@@ -205,4 +207,21 @@ struct crowd_member *crowd_next(struct crowd *crowd)
 bool crowd_has_waiting(const struct crowd *crowd)
 {
 	return !TAILQ_EMPTY(&crowd->turns);
+}
+
+bool crowd_is_due(struct crowd *crowd, uint64_t now_ns)
+{
+	uint64_t of_others_ns = now_ns - crowd->looked_ns;
+
+	crowd->looked_ns = now_ns;
+	if (of_others_ns < EMPTY_ROUND_NS || of_others_ns >= crowd->owed_ns)
+		return true;
+	crowd->owed_ns -= of_others_ns;
+	return false;
+}
+
+void crowd_served(struct crowd *crowd, uint64_t started_ns, uint64_t ended_ns)
+{
+	crowd->owed_ns = ended_ns - started_ns;
+	crowd->looked_ns = ended_ns;
 }

@@ -5,8 +5,9 @@
  *
  * Who has to go when there are too many is the oldest one of the source that has most.
  * Who is served next, where serving costs time, is decided in turns: each source that
- * has somebody waiting gets one before any gets two. Entering, leaving and finding the
- * victim take O(log n) of the sources, turns O(1). Pure; of one thread. */
+ * has somebody waiting gets one before any gets two; and all of them together get half
+ * of the thread's time at most, as long as others have something to do. Entering and
+ * leaving take O(log n) of the sources, the rest O(1). Pure; of one thread. */
 #include "base/source.h"
 
 #include <stddef.h>
@@ -28,6 +29,7 @@ struct crowd {
 	struct crowd_source **buckets;
 	unsigned source_count, member_count, most, bucket_mask;
 	uint64_t seed, next_number;
+	uint64_t looked_ns, owed_ns; /* when was it asked who is next; how long do others go first */
 	TAILQ_HEAD(crowd_turns, crowd_source) turns; /* sources that have somebody waiting */
 };
 
@@ -49,3 +51,9 @@ void crowd_wait(struct crowd *crowd, struct crowd_member *member);
 /* Whose turn it is, and it waits no longer; NULL if nobody does. */
 struct crowd_member *crowd_next(struct crowd *crowd);
 bool crowd_has_waiting(const struct crowd *crowd);
+
+/* May somebody be served? Asked in each round of the thread's loop while somebody waits: yes if
+ * others have had as much time as the last turn took, or had nothing to do in the last round. */
+bool crowd_is_due(struct crowd *crowd, uint64_t now_ns);
+/* Somebody was served between these times. */
+void crowd_served(struct crowd *crowd, uint64_t started_ns, uint64_t ended_ns);

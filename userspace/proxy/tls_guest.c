@@ -289,17 +289,22 @@ static void shake(struct guest *guest)
 	}
 }
 
-/* A step of a handshake costs a millisecond or so, and the worker has pairs to serve: one in each
+/* A step of a handshake costs a millisecond or so, and the worker has pairs to serve: one in a
  * round of its loop, of each source in turn. So a pair waits for one of them at most, and an
  * honest party for one of each other source. */
 static void take_turn(struct loop_timer *timer)
 {
 	struct worker *worker = CONTAINER_OF(timer, struct worker, handshakes);
-	struct crowd_member *next = crowd_next(&worker->crowds[1]);
+	struct crowd *crowd = &worker->crowds[1];
+	uint64_t started_ns = clock_now_ns();
 
-	if (next)
-		shake(GUEST_OF(next, place));
-	if (crowd_has_waiting(&worker->crowds[1]))
+	if (crowd_is_due(crowd, started_ns)) {
+		struct crowd_member *next = crowd_next(crowd);
+		if (next)
+			shake(GUEST_OF(next, place));
+		crowd_served(crowd, started_ns, clock_now_ns());
+	}
+	if (crowd_has_waiting(crowd))
 		loop_timer_arm(worker->loop, timer, clock_now_ns(), take_turn); /* later than this round's time */
 }
 
