@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
-#define EMPTY_ROUND_NS 15000 /* a round of a loop in which there was nothing to do takes less */
+#define EMPTY_ROUND_NS 15000 /* a round of the loop in which there was nothing to do takes less */
 
 TAILQ_HEAD(crowd_members, crowd_member);
 

@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 #define BACKLOG 1024
-#define ACCEPTS_PER_ROUND 8
+#define ACCEPTS_PER_ROUND 16
 #define ACCEPT_PAUSE_NS (100 * 1000 * 1000ull) /* without descriptors */
 #define READING_MAX 8192u                      /* connections without a token, at most */
 #define SHAKING_MAX 1024u                      /* of them TLS handshakes, which take more memory */

@@ -28,14 +28,8 @@
 
 int tls_guest_start(struct guest *guest)
 {
-	struct tls_guest *tls = calloc(1, sizeof(*tls));
-
-	if (!tls || outer_start(&tls->session, guest->worker->endpoint->options.tls, guest->fd, true)) {
-		free(tls);
-		return -ENOMEM;
-	}
-	guest->tls = tls;
-	return 0;
+	guest->tls = calloc(1, sizeof(*guest->tls)); /* its session begins with its first byte */
+	return guest->tls ? 0 : -ENOMEM;
 }
 
 void tls_guest_detach(struct guest *guest)
@@ -244,7 +238,8 @@ static bool cannot_finish(const struct guest *guest, uint32_t events)
 	const struct outer *session = &guest->tls->session;
 
 	return !session->is_up && (events & (EPOLLHUP | EPOLLERR) ||
-				   (events & EPOLLRDHUP && SSL_get_state(session->ssl) == TLS_ST_BEFORE));
+				   (events & EPOLLRDHUP &&
+				    (!session->ssl || SSL_get_state(session->ssl) == TLS_ST_BEFORE)));
 }
 
 /* Edges: one that waits for its turn need not be told again, nor keep the loop awake. */
@@ -262,6 +257,11 @@ uint32_t tls_guest_shaking_events(void)
 static void shake(struct guest *guest)
 {
 	struct outer *session = &guest->tls->session;
+
+	if (!session->ssl && outer_start(session, guest->worker->endpoint->options.tls, guest->fd, true)) {
+		guest_refuse(guest, OUTCOME_NO_RESOURCES, strerror(ENOMEM));
+		return;
+	}
 	enum outer_step step = session->is_up ? OUTER_DONE : outer_handshake(session);
 
 	if (step == OUTER_FAILED) {
