@@ -93,8 +93,8 @@ def measure(relay, kind, seconds, identity):
         except (OSError, EOFError, AssertionError):
             failed += 1
     elapsed = time.monotonic() - started
-    rate = (accepted(relay) - before - 2 * len(joins)) / elapsed
-    print(f"{kind:6} {rate:6.0f}/s  proxy {(cpu_seconds(pid) - used) / elapsed:4.2f} cores  chat ms {figures(here.recv())}  "
+    rate, cores = (accepted(relay) - before - 2 * len(joins)) / elapsed, (cpu_seconds(pid) - used) / elapsed
+    print(f"{kind:6} {rate:6.0f}/s  proxy {cores:4.2f} cores  chat ms {figures(here.recv())}  "
           f"join ms {figures(joins or [0])}  ({len(joins)} joins, {failed} failed)", flush=True)
     if flooder:
         flooder.kill()

@@ -10,6 +10,7 @@ the handshake with the certificate, which no root knows.
 """
 import collections
 import os
+import resource
 import socket
 import ssl
 import struct
@@ -17,7 +18,13 @@ import sys
 
 ADDRESS = "127.0.0.2"
 PLAIN_PORT, TLS_PORT = 9999, 9998
-OPEN_MOST = 6000
+OPEN_MOST = 8500
+
+
+def raise_file_limit():
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
 
 
 def client_hello():
@@ -39,13 +46,13 @@ def dial(port, data=b"", address=ADDRESS):
 
 def stay_half_open(port, data):
     """Of too many the oldest are closed here."""
-    held = collections.deque()
+    held, most = collections.deque(), min(OPEN_MOST, raise_file_limit() - 100)
     while True:
         try:
             held.append(dial(port, data))
         except OSError:
             continue
-        if len(held) > OPEN_MOST:
+        if len(held) > most:
             held.popleft().close()
 
 

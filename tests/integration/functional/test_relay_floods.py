@@ -19,6 +19,7 @@ MORE = 300  # than there is room for
 
 @pytest.fixture(scope="module")
 def relay(made_certificates, tmp_path_factory):
+    flood.raise_file_limit()
     one = Relay(stack_module.Stack(tmp_path_factory.mktemp("floods"), made_certificates),
                 "relay:\n  workers: 1\n", token_timeout=30)
     try:
@@ -138,7 +139,7 @@ def test_joins_take_their_normal_time_in_a_flood(relay, kind, join):
         taken = median(relay, join)
         assert flooder.poll() is None
         # Programs of the machine that the tests share come and go.
-        assert taken < usual * 4 + 0.1, (usual, taken)
+        assert taken < usual * 4 + 0.5, (usual, taken)
     finally:
         flooder.kill()
         flooder.wait()
