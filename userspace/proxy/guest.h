@@ -80,7 +80,7 @@ struct worker {
 	struct listener listeners[2]; /* plain, TLS */
 	struct loop_message start, stop;
 	struct guest_list guests;
-	struct crowd crowds[2];     /* those that READ, those that SHAKE */
+	struct crowd crowds[2];       /* those that READ, those that SHAKE */
 	struct loop_timer handshakes; /* whose turn it is */
 	unsigned leaving_count;
 	bool is_stopped;
