@@ -83,22 +83,24 @@ def measure(relay, kind, seconds, identity):
     talker = multiprocessing.Process(target=chat, args=(relay.plain(token), relay.plain(token), seconds, there))
     pid = relay.stack.processes["proxy"].pid
     flooder = subprocess.Popen([sys.executable, flood.__file__, kind, *identity]) if kind != "quiet" else None
-    time.sleep(2)  # the tables fill
-    before, used, started = accepted(relay), cpu_seconds(pid), time.monotonic()
-    talker.start()
-    joins, failed = [], 0
-    while not here.poll(0):
-        try:
-            joins.append(join(relay))
-        except (OSError, EOFError, AssertionError):
-            failed += 1
-    elapsed = time.monotonic() - started
-    rate, cores = (accepted(relay) - before - 2 * len(joins)) / elapsed, (cpu_seconds(pid) - used) / elapsed
+    try:
+        time.sleep(2)  # the tables fill
+        before, used, started = accepted(relay), cpu_seconds(pid), time.monotonic()
+        talker.start()
+        joins, failed = [], 0
+        while not here.poll(0):
+            try:
+                joins.append(join(relay))
+            except (OSError, EOFError, AssertionError):
+                failed += 1
+        elapsed = time.monotonic() - started
+        rate, cores = (accepted(relay) - before - 2 * len(joins)) / elapsed, (cpu_seconds(pid) - used) / elapsed
+    finally:
+        if flooder:
+            flooder.kill()
+            flooder.wait()
     print(f"{kind:6} {rate:6.0f}/s  proxy {cores:4.2f} cores  chat ms {figures(here.recv())}  "
           f"join ms {figures(joins or [0])}  ({len(joins)} joins, {failed} failed)", flush=True)
-    if flooder:
-        flooder.kill()
-        flooder.wait()
     talker.join()
     relay.forget()
     time.sleep(2)  # what is half open has gone

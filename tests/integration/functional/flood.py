@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Floods of connections from an address of their own. Run as a program it goes on until it is
-ended, at a low priority:
+ended or nobody listens any more, at a low priority:
 
    flood.py plain|half|hello|wrong [CERTIFICATE KEY]
 
@@ -50,6 +50,8 @@ def stay_half_open(port, data):
     while True:
         try:
             held.append(dial(port, data))
+        except ConnectionRefusedError:
+            return
         except OSError:
             continue
         if len(held) > most:
@@ -64,6 +66,8 @@ def end_wrongly(certificate, key):
         try:
             with context.wrap_socket(dial(TLS_PORT)) as one:
                 one.recv(1)
+        except ConnectionRefusedError:
+            return
         except OSError:
             pass
 
