@@ -27,6 +27,8 @@
 
 /* ---- the stage ---- */
 
+enum { TOKEN_MS = 300 }; /* a token's time */
+
 struct stage {
 	struct relay relay;
 	struct broker *broker;
@@ -43,7 +45,8 @@ struct held {
 	uint64_t id;
 };
 
-static struct stage *stage_new(const char *bind_address, const struct rate_rule *rules, size_t count)
+static struct stage *stage_new(const char *bind_address, const struct rate_rule *rules, size_t count,
+			       unsigned token_timeout_ms)
 {
 	struct broker_limits limits = {60000, 60000, 100000, 100000, 0};
 	struct stage *stage = calloc(1, sizeof *stage);
@@ -63,7 +66,7 @@ static struct stage *stage_new(const char *bind_address, const struct rate_rule 
 		assert_int_equal(rate_limiter_create(rules, count, false, &stage->limiter), 0);
 	struct endpoint_options options = {.relay = relay, .broker = stage->broker, .refusals = stage->refusals,
 					   .limiter = stage->limiter, .bind_address = bind_address,
-					   .token_timeout_ms = 300};
+					   .token_timeout_ms = token_timeout_ms};
 	assert_int_equal(endpoint_start(&options, &stage->endpoint), 0);
 	assert_int_equal(atomic_load(&relay->prepared), WORKERS);
 	stage->port = (uint16_t)atoi(strrchr(endpoint_address(stage->endpoint), ':') + 1);
@@ -72,7 +75,7 @@ static struct stage *stage_new(const char *bind_address, const struct rate_rule 
 
 static int setup(void **state)
 {
-	*state = stage_new("127.0.0.1:0", NULL, 0);
+	*state = stage_new("127.0.0.1:0", NULL, 0, TOKEN_MS);
 	return 0;
 }
 
@@ -116,18 +119,25 @@ static struct held issue(struct stage *stage)
 
 /* ---- the parties ---- */
 
-/* A connection, or -1 if nobody listens. */
-static int try_dial(const struct stage *stage)
+/* A connection from that address, or -1 if nobody listens. */
+static int dial_from(const struct stage *stage, uint32_t source)
 {
 	struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(stage->port),
 				      .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in own = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(source)};
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	assert_true(fd >= 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&own, sizeof own), 0);
 	if (connect(fd, (struct sockaddr *)&address, sizeof address) == 0)
 		return fd;
 	close(fd);
 	return -1;
+}
+
+static int try_dial(const struct stage *stage)
+{
+	return dial_from(stage, INADDR_LOOPBACK);
 }
 
 static int dial(const struct stage *stage)
@@ -296,19 +306,26 @@ static void a_token_that_does_not_come_in_time_is_closed(void **state)
 	wait_for_refusal(stage, OUTCOME_NO_TOKEN, 3);
 }
 
-static void the_oldest_reader_makes_room(void **state)
+/* With room for 32 connections without a token, ten on each worker. */
+static struct stage *small_stage_new(void)
 {
 	struct rlimit files, few;
-	int silent[64], last;
 
 	assert_int_equal(getrlimit(RLIMIT_NOFILE, &files), 0);
 	few = files;
 	few.rlim_cur = 4 * 32; /* a quarter of them may be without a token */
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
-	struct stage *stage = stage_new("127.0.0.1:0", NULL, 0);
-	*state = stage;
+	struct stage *stage = stage_new("127.0.0.1:0", NULL, 0, WAIT_MS);
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &files), 0);
+	return stage;
+}
 
+static void the_oldest_reader_makes_room(void **state)
+{
+	struct stage *stage = small_stage_new();
+	int silent[64], last;
+
+	*state = stage;
 	for (unsigned i = 0; i < 64; i++)
 		silent[i] = dial(stage);
 	/* Only the latest are left; whoever comes with a token is served. */
@@ -328,6 +345,31 @@ static void the_oldest_reader_makes_room(void **state)
 	close(last);
 	for (unsigned i = 0; i < 64; i++)
 		close(silent[i]);
+}
+
+/* It comes while the honest parties have shown half of their token. */
+static void a_flood_from_one_address_takes_from_itself(void **state)
+{
+	enum { FLOOD = 300 };
+	struct stage *stage = small_stage_new();
+	int flood[FLOOD];
+
+	*state = stage;
+	struct held held = issue(stage);
+	int first = dial(stage), second = dial(stage);
+	send_all(first, held.token.bytes, TOKEN_SIZE / 2);
+	send_all(second, held.token.bytes, TOKEN_SIZE / 2);
+	for (unsigned i = 0; i < FLOOD; i++)
+		flood[i] = dial_from(stage, 0x7f000002);
+	wait_for_refusal(stage, OUTCOME_NO_RESOURCES, FLOOD + 2 - 3 * 10);
+	send_all(first, held.token.bytes + TOKEN_SIZE / 2, TOKEN_SIZE / 2);
+	send_all(second, held.token.bytes + TOKEN_SIZE / 2, TOKEN_SIZE / 2);
+	struct pair pair = take_pair(&stage->relay);
+	pair_close(&pair);
+	close(first);
+	close(second);
+	for (unsigned i = 0; i < FLOOD; i++)
+		close(flood[i]);
 }
 
 static void a_first_party_that_leaves_voids_the_token(void **state)
@@ -374,7 +416,7 @@ static void an_expired_party_is_let_go(void **state)
 static void rate_limits_close_without_a_byte(void **state)
 {
 	struct rate_rule rule = {RATE_WINDOW_HOUR, 2};
-	struct stage *stage = stage_new("127.0.0.1:0", &rule, 1);
+	struct stage *stage = stage_new("127.0.0.1:0", &rule, 1, TOKEN_MS);
 
 	*state = stage;
 	struct held held = issue(stage);
@@ -433,7 +475,7 @@ static void ipv6_is_served(void **state)
 	bool has_ipv6 = probe >= 0 && bind(probe, (struct sockaddr *)&address, sizeof address) == 0;
 
 	close(probe);
-	struct stage *stage = stage_new(has_ipv6 ? "[::1]:0" : "127.0.0.1:0", NULL, 0);
+	struct stage *stage = stage_new(has_ipv6 ? "[::1]:0" : "127.0.0.1:0", NULL, 0, TOKEN_MS);
 	*state = stage;
 	if (!has_ipv6)
 		skip();
@@ -543,6 +585,7 @@ int main(void)
 		WITH_STAGE(a_first_party_that_leaves_voids_the_token),
 		WITH_STAGE(an_expired_party_is_let_go),
 		cmocka_unit_test_teardown(the_oldest_reader_makes_room, teardown),
+		cmocka_unit_test_teardown(a_flood_from_one_address_takes_from_itself, teardown),
 		cmocka_unit_test_teardown(rate_limits_close_without_a_byte, teardown),
 		WITH_STAGE(a_join_that_fails_closes_both),
 		WITH_STAGE(stopping_closes_what_is_not_joined),

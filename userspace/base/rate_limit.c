@@ -7,21 +7,20 @@
  * newcomers are admitted uncounted: refusing them would let one sender with
  * many addresses shut everybody out.
  *
- * One mutex guards a limiter. An IPv4-mapped IPv6 address counts as IPv4; of other
- * IPv6 addresses only the network counts, the first 64 bits, because whoever has
- * one has as many addresses as they like. */
+ * One mutex guards a limiter. */
 #include "base/rate_limit.h"
+
+#include "base/source.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
-#include <string.h>
 
 #define FEWEST_SLOTS 64
 #define MOST_ADDRESSES 262144
 
 struct slot {
-	uint8_t address[16];
+	struct source source;
 	uint32_t count; /* 0: free */
 };
 
@@ -78,57 +77,12 @@ void rate_limiter_free(struct rate_limiter *limiter)
 	free(limiter);
 }
 
-/* False for peers without an IP address. */
-static bool peer_key(const struct sockaddr *peer, uint8_t key[16])
-{
-	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
-
-	if (peer->sa_family == AF_INET) {
-		memcpy(key, mapped, 12);
-		memcpy(key + 12, &((const struct sockaddr_in *)(const void *)peer)->sin_addr, 4);
-		return true;
-	}
-	if (peer->sa_family == AF_INET6) {
-		memcpy(key, &((const struct sockaddr_in6 *)(const void *)peer)->sin6_addr, 16);
-		return true;
-	}
-	return false;
-}
-
-static bool key_is_loopback(const uint8_t key[16])
-{
-	struct in6_addr address;
-
-	memcpy(&address, key, 16);
-	return IN6_IS_ADDR_LOOPBACK(&address) || (IN6_IS_ADDR_V4MAPPED(&address) && key[12] == 127);
-}
-
-static void keep_network(uint8_t key[16])
-{
-	struct in6_addr address;
-
-	memcpy(&address, key, 16);
-	if (!IN6_IS_ADDR_V4MAPPED(&address))
-		memset(key + 8, 0, 8);
-}
-
-static size_t slot_index(const struct rate_limiter *limiter, const uint8_t key[16], size_t size)
-{
-	uint64_t low, high, hash;
-
-	memcpy(&low, key, 8);
-	memcpy(&high, key + 8, 8);
-	hash = (low ^ limiter->seed) * 0xff51afd7ed558ccdULL;
-	hash = (hash ^ hash >> 32 ^ high) * 0xc4ceb9fe1a85ec53ULL;
-	return (size_t)(hash ^ hash >> 29) & (size - 1);
-}
-
 static struct slot *find_slot(const struct rate_limiter *limiter, struct slot *slots, size_t size,
-			      const uint8_t key[16])
+			      const struct source *source)
 {
-	size_t index = slot_index(limiter, key, size);
+	size_t index = (size_t)source_hash(source, limiter->seed) & (size - 1);
 
-	while (slots[index].count && memcmp(slots[index].address, key, 16))
+	while (slots[index].count && !source_equals(&slots[index].source, source))
 		index = (index + 1) & (size - 1);
 	return &slots[index];
 }
@@ -148,7 +102,7 @@ static bool make_room(const struct rate_limiter *limiter, struct window *window)
 		return false;
 	for (size_t i = 0; i < window->size; i++) {
 		if (window->slots[i].count)
-			*find_slot(limiter, slots, size, window->slots[i].address) = window->slots[i];
+			*find_slot(limiter, slots, size, &window->slots[i].source) = window->slots[i];
 	}
 	free(window->slots);
 	window->slots = slots;
@@ -173,13 +127,12 @@ static void enter_window(struct window *window, int64_t unix_seconds)
 bool rate_limiter_admit(struct rate_limiter *limiter, const struct sockaddr *peer, int64_t unix_seconds)
 {
 	bool admitted = true;
-	uint8_t key[16];
+	struct source source;
 
-	if (!limiter || !limiter->count || !peer_key(peer, key))
+	if (!limiter || !limiter->count || !source_of(peer, &source))
 		return true;
-	if (limiter->exempt_loopback && key_is_loopback(key))
+	if (limiter->exempt_loopback && source_is_loopback(peer))
 		return true;
-	keep_network(key);
 	pthread_mutex_lock(&limiter->lock);
 	for (size_t i = 0; i < limiter->count && admitted; i++) {
 		struct window *window = &limiter->windows[i];
@@ -187,18 +140,18 @@ bool rate_limiter_admit(struct rate_limiter *limiter, const struct sockaddr *pee
 
 		enter_window(window, unix_seconds);
 		if (!make_room(limiter, window)) {
-			slot = window->size ? find_slot(limiter, window->slots, window->size, key) : NULL;
+			slot = window->size ? find_slot(limiter, window->slots, window->size, &source) : NULL;
 			if (!slot || !slot->count)
 				continue;
 		} else {
-			slot = find_slot(limiter, window->slots, window->size, key);
+			slot = find_slot(limiter, window->slots, window->size, &source);
 		}
 		if (slot->count >= window->limit) {
 			admitted = false;
 			continue;
 		}
 		if (!slot->count) {
-			memcpy(slot->address, key, 16);
+			slot->source = source;
 			window->used++;
 		}
 		slot->count++;

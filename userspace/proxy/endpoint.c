@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 #define BACKLOG 65535 /* the kernel takes net.core.somaxconn of it; a connection too many costs its party a second */
-#define ACCEPTS_PER_ROUND 32
+#define ACCEPTS_PER_ROUND 16
 #define ACCEPT_PAUSE_NS (100 * 1000 * 1000ull) /* without descriptors */
 #define READING_MAX 8192u                      /* connections without a token, at most */
 #define SHAKING_MAX 1024u                      /* of them TLS handshakes, which take more memory */
@@ -75,6 +75,7 @@ static void worker_stop(struct loop_message *message)
 	struct endpoint *endpoint = worker->endpoint;
 
 	worker->is_stopped = true;
+	loop_timer_cancel(worker->loop, &worker->handshakes);
 	for (unsigned i = 0; i < 2; i++) {
 		struct listener *listener = &worker->listeners[i];
 		int fd = listener->watch.fd;
@@ -182,6 +183,22 @@ static int listen_on_all(struct endpoint *endpoint, const char *text, unsigned k
 	return error;
 }
 
+/* How many may be without a token, of a worker, so that none goes without. */
+static void share_out(struct endpoint *endpoint, unsigned *reading, unsigned *shaking)
+{
+	unsigned count = endpoint->worker_count;
+	/* Half at most: handshakes alone must not shut the plain endpoint's door. */
+	unsigned half = endpoint->tokenless_max / 2;
+
+	*shaking = (half < SHAKING_MAX ? half : SHAKING_MAX) / count;
+	if (*shaking < SHAKING_MIN)
+		*shaking = SHAKING_MIN;
+	unsigned all_shaking = endpoint->options.tls_bind_address ? *shaking * count : 0;
+	*reading = (all_shaking < half ? endpoint->tokenless_max - all_shaking : half) / count;
+	if (*reading == 0)
+		*reading = 1;
+}
+
 static void prepare_worker(struct endpoint *endpoint, unsigned index)
 {
 	struct worker *worker = &endpoint->workers[index];
@@ -192,8 +209,29 @@ static void prepare_worker(struct endpoint *endpoint, unsigned index)
 	for (unsigned i = 0; i < 2; i++)
 		worker->listeners[i] = (struct listener){.worker = worker, .watch.fd = -1, .is_tls = i == 1};
 	LIST_INIT(&worker->guests);
-	TAILQ_INIT(&worker->reading);
-	TAILQ_INIT(&worker->shaking);
+}
+
+static void destroy(struct endpoint *endpoint)
+{
+	for (unsigned i = 0; i < endpoint->worker_count; i++)
+		for (unsigned kind = 0; kind < 2; kind++)
+			crowd_close(&endpoint->workers[i].crowds[kind]);
+	free(endpoint);
+}
+
+/* What is not tied to a socket yet. 0 or a negative errno. */
+static int open_crowds(struct endpoint *endpoint)
+{
+	unsigned most[2];
+	int error = 0;
+
+	share_out(endpoint, &most[0], &most[1]);
+	/* One more, because a newcomer is in before another one goes. */
+	for (unsigned i = 0; !error && i < 2 * endpoint->worker_count; i++)
+		error = crowd_open(&endpoint->workers[i / 2].crowds[i % 2], most[i % 2] + 1);
+	if (error)
+		log_error("internal endpoint: %s", strerror(-error));
+	return error;
 }
 
 int endpoint_start(const struct endpoint_options *options, struct endpoint **result)
@@ -205,26 +243,19 @@ int endpoint_start(const struct endpoint_options *options, struct endpoint **res
 		return -ENOMEM;
 	endpoint->options = *options;
 	endpoint->tokenless_max = reading_limit();
-	/* Half at most: handshakes alone must not shut the plain endpoint's door. */
-	unsigned half = endpoint->tokenless_max / 2;
-	endpoint->shaking_max = (half < SHAKING_MAX ? half : SHAKING_MAX) / count;
-	if (endpoint->shaking_max < SHAKING_MIN)
-		endpoint->shaking_max = SHAKING_MIN;
-	unsigned shaking = options->tls_bind_address ? endpoint->shaking_max * count : 0;
-	endpoint->reading_max = (shaking < half ? endpoint->tokenless_max - shaking : half) / count;
-	if (endpoint->reading_max == 0)
-		endpoint->reading_max = 1;
 	endpoint->worker_count = endpoint->workers_listening = count;
 	for (unsigned i = 0; i < count; i++)
 		prepare_worker(endpoint, i);
-	int error = listen_on_all(endpoint, options->bind_address, 0, endpoint->address);
+	int error = open_crowds(endpoint);
+	if (!error)
+		error = listen_on_all(endpoint, options->bind_address, 0, endpoint->address);
 	if (!error && options->tls_bind_address)
 		error = listen_on_all(endpoint, options->tls_bind_address, 1, endpoint->tls_address);
 	if (error) {
 		for (unsigned i = 0; i < 2 * count; i++)
 			if (endpoint->workers[i / 2].listeners[i % 2].watch.fd >= 0)
 				close(endpoint->workers[i / 2].listeners[i % 2].watch.fd);
-		free(endpoint);
+		destroy(endpoint);
 		return error;
 	}
 	pthread_mutex_init(&endpoint->lock, NULL);
@@ -285,5 +316,5 @@ void endpoint_free(struct endpoint *endpoint)
 		return;
 	pthread_mutex_destroy(&endpoint->lock);
 	pthread_cond_destroy(&endpoint->changed);
-	free(endpoint);
+	destroy(endpoint);
 }

@@ -32,19 +32,16 @@ static void count_guests(struct endpoint *endpoint, int change)
 	pthread_mutex_unlock(&endpoint->lock);
 }
 
-static void stop_reading(struct guest *guest)
+static struct crowd *crowd_of(const struct guest *guest)
 {
-	if (guest->state != GUEST_READS)
-		return;
-	TAILQ_REMOVE(&guest->worker->reading, guest, reading);
-	guest->worker->reading_count--;
+	return &guest->worker->crowds[guest->state == GUEST_SHAKES];
 }
 
 void guest_set_state(struct guest *guest, enum guest_state state)
 {
 	struct endpoint *endpoint = guest->worker->endpoint;
 
-	stop_reading(guest);
+	crowd_leave(crowd_of(guest), &guest->place);
 	atomic_fetch_add(&endpoint->in_state[state], 1);
 	atomic_fetch_sub(&endpoint->in_state[guest->state], 1);
 	guest->state = state;
@@ -55,10 +52,6 @@ void guest_attach(struct guest *guest, struct worker *worker, enum guest_state s
 	guest->worker = worker;
 	guest->state = state;
 	LIST_INSERT_HEAD(&worker->guests, guest, link);
-	if (state == GUEST_READS) {
-		TAILQ_INSERT_TAIL(&worker->reading, guest, reading);
-		worker->reading_count++;
-	}
 	atomic_fetch_add(&worker->endpoint->in_state[state], 1);
 }
 
@@ -69,7 +62,7 @@ static void leave_worker(struct guest *guest)
 		tls_guest_detach(guest);
 	loop_timer_cancel(guest->worker->loop, &guest->timer);
 	LIST_REMOVE(guest, link);
-	stop_reading(guest);
+	crowd_leave(crowd_of(guest), &guest->place);
 	atomic_fetch_sub(&guest->worker->endpoint->in_state[guest->state], 1);
 }
 
@@ -206,7 +199,7 @@ void guest_leave(struct guest *guest, enum outcome outcome, const char *detail)
 static void await_token(struct guest *guest)
 {
 	guest_arm(guest, guest->worker->endpoint->options.token_timeout_ms);
-	watch_guest(guest, EPOLLIN | EPOLLRDHUP);
+	watch_guest(guest, guest->tls ? tls_guest_shaking_events() : EPOLLIN | EPOLLRDHUP);
 }
 
 static void guest_read(struct guest *guest)
@@ -270,30 +263,66 @@ void guest_arm(struct guest *guest, unsigned timeout_ms)
 
 /* ---- coming in ---- */
 
-static bool is_full(struct endpoint *endpoint)
+static bool is_overfull(struct endpoint *endpoint)
 {
 	return atomic_load(&endpoint->in_state[GUEST_READS]) + atomic_load(&endpoint->in_state[GUEST_SHAKES]) +
-		       atomic_load(&endpoint->in_state[GUEST_IDENTIFIES]) >=
+		       atomic_load(&endpoint->in_state[GUEST_IDENTIFIES]) >
 	       endpoint->tokenless_max;
 }
 
-/* Too many half-open handshakes, or connections without a token: the oldest one of
- * this worker makes room. An honest party needs a few round trips, so it is through
- * before a flood comes round to it. */
-static void make_room(struct worker *worker, bool is_tls)
+/* Too many connections without a token, or half-open handshakes: who sends most of them gives
+ * one up, its oldest. Others lose none by a flood; and where everybody has sent one, an honest
+ * party, who needs a few round trips, is through before its turn comes. */
+static void turn_away(struct guest *victim)
 {
-	struct tls_guest *oldest = TAILQ_FIRST(&worker->shaking);
-	struct guest *reader = TAILQ_FIRST(&worker->reading);
+	guest_refuse(victim, OUTCOME_NO_RESOURCES,
+		     victim->state == GUEST_SHAKES ? "too many half-open handshakes, and most are from there"
+						   : "too many connections without a token, and most are from there");
+}
 
-	if (is_tls && oldest && worker->shaking_count >= worker->endpoint->shaking_max)
-		guest_refuse(oldest->guest, OUTCOME_NO_RESOURCES, "too many half-open handshakes");
-	if (!is_full(worker->endpoint) && (is_tls || worker->reading_count < worker->endpoint->reading_max))
-		return;
-	oldest = TAILQ_FIRST(&worker->shaking);
-	if (reader)
-		guest_refuse(reader, OUTCOME_NO_RESOURCES, "too many connections without a token, and it was the oldest");
-	else if (oldest)
-		guest_refuse(oldest->guest, OUTCOME_NO_RESOURCES, "too many half-open handshakes");
+static struct guest *victim_of(const struct crowd *crowd)
+{
+	struct crowd_member *victim = crowd_victim(crowd);
+
+	return victim ? GUEST_OF(victim, place) : NULL;
+}
+
+/* False: it was the newcomer itself who had to go. */
+static bool make_room(struct guest *newcomer)
+{
+	struct worker *worker = newcomer->worker;
+
+	/* Counted with the newcomer, which is never the oldest of those who have most: there are others. */
+	if (crowd_is_full(crowd_of(newcomer)))
+		turn_away(victim_of(crowd_of(newcomer)));
+	if (!is_overfull(worker->endpoint))
+		return true;
+	/* Those that are being identified take up room, too. */
+	struct guest *victim = victim_of(&worker->crowds[0]);
+	if (!victim)
+		victim = victim_of(&worker->crowds[1]);
+	bool is_newcomer = victim == newcomer;
+	turn_away(victim);
+	return !is_newcomer;
+}
+
+static struct guest *guest_new(struct worker *worker, int fd, const struct sockaddr_in6 *peer, bool is_tls)
+{
+	struct guest *guest = calloc(1, sizeof *guest);
+	struct source source;
+
+	if (!guest)
+		return NULL;
+	guest->fd = fd;
+	guest->peer.ipv6 = *peer;
+	source_of(&guest->peer.any, &source);
+	if (crowd_enter(&worker->crowds[is_tls], &guest->place, &source)) {
+		free(guest);
+		return NULL;
+	}
+	guest_attach(guest, worker, is_tls ? GUEST_SHAKES : GUEST_READS);
+	count_guests(worker->endpoint, 1);
+	return guest;
 }
 
 void guest_admit(struct worker *worker, int fd, const struct sockaddr_in6 *peer, bool is_tls)
@@ -307,18 +336,14 @@ void guest_admit(struct worker *worker, int fd, const struct sockaddr_in6 *peer,
 		refusals_note(endpoint->options.refusals, address, OUTCOME_RATE_LIMITED, NULL);
 		return;
 	}
-	make_room(worker, is_tls);
-	struct guest *guest = is_full(endpoint) ? NULL : calloc(1, sizeof *guest);
+	struct guest *guest = guest_new(worker, fd, peer, is_tls);
 	if (!guest) {
 		close(fd);
 		refusals_note(endpoint->options.refusals, address, OUTCOME_NO_RESOURCES, NULL);
 		return;
 	}
-	guest->fd = fd;
-	guest->peer.ipv6 = *peer;
-	guest_attach(guest, worker, is_tls ? GUEST_SHAKES : GUEST_READS);
-	count_guests(endpoint, 1);
-
+	if (!make_room(guest))
+		return;
 	if (!is_tls) {
 		guest_read(guest); /* the token usually comes with the handshake's last packet */
 		return;

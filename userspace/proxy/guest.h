@@ -7,6 +7,7 @@
  * A `guest` is one accepted connection. It belongs to the thread of one worker:
  * that which accepted it, or from the match on that of the first party. */
 #include "base/address.h"
+#include "proxy/crowd.h"
 #include "proxy/endpoint.h"
 #include "tls/outer.h"
 
@@ -30,8 +31,6 @@ struct worker;
 
 /* What a guest of the TLS endpoint has besides. */
 struct tls_guest {
-	TAILQ_ENTRY(tls_guest) link; /* of those that shake, oldest first */
-	struct guest *guest;
 	struct outer session;
 	struct operators_question *question; /* asked, not answered */
 	unsigned seats;                      /* that its certificate names, and later that the directory confirms */
@@ -42,7 +41,7 @@ struct tls_guest {
 
 struct guest {
 	LIST_ENTRY(guest) link;
-	TAILQ_ENTRY(guest) reading; /* of those in state READS, oldest first */
+	struct crowd_member place; /* while it READS or SHAKES */
 	struct worker *worker;
 	struct loop_watch watch;
 	struct loop_timer timer;
@@ -66,8 +65,6 @@ struct guest {
 };
 
 LIST_HEAD(guest_list, guest);
-TAILQ_HEAD(reading_list, guest);
-TAILQ_HEAD(tls_guest_list, tls_guest);
 
 struct listener {
 	struct worker *worker;
@@ -83,11 +80,9 @@ struct worker {
 	struct listener listeners[2]; /* plain, TLS */
 	struct loop_message start, stop;
 	struct guest_list guests;
-	struct reading_list reading;
-	struct tls_guest_list shaking;
-	unsigned reading_count, shaking_count, leaving_count;
-	uint64_t round_ns; /* of the loop; and the handshake steps in it */
-	unsigned round_steps;
+	struct crowd crowds[2];       /* those that READ, those that SHAKE */
+	struct loop_timer handshakes; /* whose turn it is */
+	unsigned leaving_count;
 	bool is_stopped;
 };
 
@@ -95,7 +90,6 @@ struct endpoint {
 	struct endpoint_options options;
 	char address[ADDRESS_TEXT_SIZE], tls_address[ADDRESS_TEXT_SIZE];
 	unsigned tokenless_max; /* of all: READS, SHAKES and IDENTIFIES */
-	unsigned reading_max, shaking_max; /* of a worker, so that none goes without */
 	atomic_uint_fast64_t accepted, tls_accepted;
 	atomic_uint in_state[GUEST_STATES];
 	pthread_mutex_t lock; /* of what endpoint_stop() waits for */
@@ -132,6 +126,7 @@ void guest_leave(struct guest *guest, enum outcome outcome, const char *detail);
 int tls_guest_start(struct guest *guest);
 void tls_guest_ready(struct guest *guest, uint32_t events); /* SHAKES, WAITS, LEAVES */
 void tls_guest_timeout(struct guest *guest);
+uint32_t tls_guest_shaking_events(void); /* what its watch asks for in the beginning */
 /* What the guest's epoll watch asks for while it waits. */
 uint32_t tls_guest_waiting_events(const struct guest *guest);
 /* Best effort, at once: why it is not joined, and close_notify. */

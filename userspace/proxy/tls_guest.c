@@ -23,37 +23,17 @@
 #include <sys/socket.h>
 
 #define LEAVE_TIMEOUT_MS 1000
-#define STEPS_PER_ROUND 4
 #define LEAVING_MAX 256u             /* of a worker */
 #define DRAINED_BYTES_MAX (64 * 1024)
 
 int tls_guest_start(struct guest *guest)
 {
-	struct worker *worker = guest->worker;
-	struct tls_guest *tls = calloc(1, sizeof(*tls));
-
-	if (!tls || outer_start(&tls->session, worker->endpoint->options.tls, guest->fd, true)) {
-		free(tls);
-		return -ENOMEM;
-	}
-	tls->guest = guest;
-	guest->tls = tls;
-	TAILQ_INSERT_TAIL(&worker->shaking, tls, link);
-	worker->shaking_count++;
-	return 0;
-}
-
-static void stop_shaking(struct guest *guest)
-{
-	if (guest->state != GUEST_SHAKES)
-		return;
-	TAILQ_REMOVE(&guest->worker->shaking, guest->tls, link);
-	guest->worker->shaking_count--;
+	guest->tls = calloc(1, sizeof(*guest->tls)); /* its session begins with its first byte */
+	return guest->tls ? 0 : -ENOMEM;
 }
 
 void tls_guest_detach(struct guest *guest)
 {
-	stop_shaking(guest);
 	if (guest->state == GUEST_LEAVES)
 		guest->worker->leaving_count--;
 	if (guest->tls->question)
@@ -95,7 +75,6 @@ bool tls_guest_say_goodbye(struct guest *guest, enum outcome outcome, const char
 	if (guest->state == GUEST_LEAVES || outcome == OUTCOME_NO_RESOURCES || worker->is_stopped ||
 	    worker->leaving_count >= LEAVING_MAX || shutdown(guest->fd, SHUT_WR))
 		return false;
-	stop_shaking(guest);
 	guest_set_state(guest, GUEST_LEAVES);
 	worker->leaving_count++;
 	outer_clear(&guest->tls->session);
@@ -189,7 +168,6 @@ static int ask(struct guest *guest, const struct certificate_identity *identity)
 	question->answered.receive = identified;
 	question->context = guest;
 	guest->tls->question = question;
-	stop_shaking(guest);
 	guest_set_state(guest, GUEST_IDENTIFIES);
 	loop_watch_change(guest->worker->loop, &guest->watch, EPOLLRDHUP);
 	guest_arm(guest, guest->worker->endpoint->options.token_timeout_ms);
@@ -252,18 +230,6 @@ static void take_hello(struct guest *guest)
 		identify(guest);
 }
 
-/* A step of a handshake costs a millisecond or so, and the worker has pairs to
- * serve: a few of them in each round of its loop. The others' events come again. */
-static bool may_take_step(struct worker *worker)
-{
-	uint64_t round_ns = loop_now_ns(worker->loop);
-
-	if (round_ns != worker->round_ns)
-		worker->round_steps = 0;
-	worker->round_ns = round_ns;
-	return worker->round_steps++ < STEPS_PER_ROUND;
-}
-
 /* A peer that has closed before our first flight can never send its last one: its step is
  * spared, and the ClientHello, if there is one, is thrown away. Later its whole part, hello
  * included, may be in the kernel already. */
@@ -272,7 +238,19 @@ static bool cannot_finish(const struct guest *guest, uint32_t events)
 	const struct outer *session = &guest->tls->session;
 
 	return !session->is_up && (events & (EPOLLHUP | EPOLLERR) ||
-				   (events & EPOLLRDHUP && SSL_get_state(session->ssl) == TLS_ST_BEFORE));
+				   (events & EPOLLRDHUP &&
+				    (!session->ssl || SSL_get_state(session->ssl) == TLS_ST_BEFORE)));
+}
+
+/* Edges: one that waits for its turn need not be told again, nor keep the loop awake. */
+static void shaking_watch(struct guest *guest, uint32_t direction)
+{
+	loop_watch_change(guest->worker->loop, &guest->watch, direction | EPOLLRDHUP | EPOLLET);
+}
+
+uint32_t tls_guest_shaking_events(void)
+{
+	return EPOLLIN | EPOLLRDHUP | EPOLLET;
 }
 
 /* Handshake, then hello. */
@@ -280,8 +258,10 @@ static void shake(struct guest *guest)
 {
 	struct outer *session = &guest->tls->session;
 
-	if (!session->is_up && !may_take_step(guest->worker))
+	if (!session->ssl && outer_start(session, guest->worker->endpoint->options.tls, guest->fd, true)) {
+		guest_refuse(guest, OUTCOME_NO_RESOURCES, strerror(ENOMEM));
 		return;
+	}
 	enum outer_step step = session->is_up ? OUTER_DONE : outer_handshake(session);
 
 	if (step == OUTER_FAILED) {
@@ -295,10 +275,10 @@ static void shake(struct guest *guest)
 		take_hello(guest);
 		return;
 	case OUTER_WANTS_READ:
-		loop_watch_change(guest->worker->loop, &guest->watch, EPOLLIN | EPOLLRDHUP);
+		shaking_watch(guest, EPOLLIN);
 		return;
 	case OUTER_WANTS_WRITE:
-		loop_watch_change(guest->worker->loop, &guest->watch, EPOLLOUT | EPOLLRDHUP);
+		shaking_watch(guest, EPOLLOUT);
 		return;
 	case OUTER_ENDED:
 		guest_refuse(guest, OUTCOME_BAD_HELLO, "the session ended before the hello was complete");
@@ -307,6 +287,34 @@ static void shake(struct guest *guest)
 		guest_refuse(guest, session->has_broken_rules ? OUTCOME_BAD_HELLO : OUTCOME_NO_TOKEN, session->reason);
 		return;
 	}
+}
+
+/* A step of a handshake costs a millisecond or so, and the worker has pairs to serve: one in a
+ * round of its loop, of each source in turn. So a pair waits for one of them at most, and an
+ * honest party for one of each other source. */
+static void take_turn(struct loop_timer *timer)
+{
+	struct worker *worker = CONTAINER_OF(timer, struct worker, handshakes);
+	struct crowd *crowd = &worker->crowds[1];
+	uint64_t started_ns = clock_now_ns();
+
+	if (crowd_is_due(crowd, started_ns)) {
+		struct crowd_member *next = crowd_next(crowd);
+		if (next)
+			shake(GUEST_OF(next, place));
+		crowd_served(crowd, started_ns, clock_now_ns());
+	}
+	if (crowd_has_waiting(crowd))
+		loop_timer_arm(worker->loop, timer, clock_now_ns(), take_turn); /* later than this round's time */
+}
+
+static void await_turn(struct guest *guest)
+{
+	struct worker *worker = guest->worker;
+
+	crowd_wait(&worker->crowds[1], &guest->place);
+	if (!loop_timer_is_armed(&worker->handshakes))
+		loop_timer_arm(worker->loop, &worker->handshakes, loop_now_ns(worker->loop), take_turn);
 }
 
 /* ---- waiting ---- */
@@ -335,8 +343,10 @@ void tls_guest_ready(struct guest *guest, uint32_t events)
 	case GUEST_SHAKES:
 		if (cannot_finish(guest, events))
 			guest_refuse(guest, OUTCOME_TLS_FAILED, "it closed before the end of the handshake");
-		else
+		else if (guest->tls->session.is_up)
 			shake(guest);
+		else
+			await_turn(guest);
 		return;
 	case GUEST_IDENTIFIES:
 		guest_refuse(guest, OUTCOME_NO_TOKEN, "it closed");

@@ -21,10 +21,10 @@ def fingerprint(certs, name):
 class Relay:
     """The proxy with a stand-in for its hyper, which plays the directory."""
 
-    def __init__(self, stack, settings=""):
+    def __init__(self, stack, settings="", token_timeout=1):
         self.stack, self.certs = stack, stack.certs
         self.looked_up, self.directory_answers, self.refusal = [], True, None
-        (stack.overlay / "test.yml").write_text("public:\n  token_timeout: 1.0\n  accept_timeout: 4.0\n" + settings)
+        (stack.overlay / "test.yml").write_text(f"public:\n  token_timeout: {token_timeout}\n  accept_timeout: 4.0\n" + settings)
         self.hyper = JsonRpcServer(5544, stack.certs, "public-proxy-1.ga", self.answer)
         stack.start("proxy")
         wait_until(lambda: is_listening(6655) and is_listening(9998), 20, "the proxy")
