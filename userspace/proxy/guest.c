@@ -183,10 +183,11 @@ void guest_leave(struct guest *guest, enum outcome outcome, const char *detail)
 		loop_watch_remove(guest->worker->loop, &guest->watch);
 		return;
 	}
-	log_info("ticket %llu of %s to %s ended %s: %s (%s)", (unsigned long long)ending.ticket.id,
+	log_info("ticket %llu of %s to %s ended %s: %s (%s%s%s)", (unsigned long long)ending.ticket.id,
 		 ending.ticket.requester, ending.ticket.callee, outcome_word(ending.outcome),
-		 outcome_sentence(ending.outcome), address_format(&guest->peer.any, peer));
-	if (detail) {
+		 outcome_sentence(ending.outcome), address_format(&guest->peer.any, peer), detail ? ", " : "",
+		 detail ? detail : "");
+	if (outcome != OUTCOME_IMPATIENT) {
 		guest_refuse(guest, outcome, detail);
 		return;
 	}

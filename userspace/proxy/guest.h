@@ -118,7 +118,8 @@ void guest_refuse(struct guest *guest, enum outcome outcome, const char *detail)
 /* The guest has `key` and may have these seats. */
 void guest_arrive(struct guest *guest, unsigned seats);
 /* A waiting guest must go: out of its ticket, or TAKEN if somebody else has it already.
- * `outcome` and `detail` (not NULL) for one that broke the rules; otherwise it left. */
+ * OUTCOME_IMPATIENT: it left, or its session failed as `detail` says (NULL: nothing to say); otherwise it broke
+ * the rules and is refused. */
 void guest_leave(struct guest *guest, enum outcome outcome, const char *detail);
 
 /* ---- tls_guest.c ---- */

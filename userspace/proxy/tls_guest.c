@@ -334,7 +334,7 @@ static void wait(struct guest *guest)
 	if (session->has_broken_rules)
 		guest_leave(guest, OUTCOME_BAD_HELLO, session->reason);
 	else
-		guest_leave(guest, OUTCOME_IMPATIENT, NULL);
+		guest_leave(guest, OUTCOME_IMPATIENT, session->reason[0] ? session->reason : NULL);
 }
 
 void tls_guest_ready(struct guest *guest, uint32_t events)

@@ -86,8 +86,9 @@ class Relay:
         return self.stack.log("proxy")
 
     def wait_for_log(self, *texts):
+        """Waits for a line with all of them, since the last forget()."""
         def is_there():
-            return any(all(text in line for text in texts) for line in self.log().splitlines())
+            return any(all(text in line for text in texts) for line in self.log()[self.forgotten:].splitlines())
         wait_until(is_there, 10, f"a log line with {texts}")
 
     def assert_works(self, seconds=3):
@@ -104,10 +105,13 @@ class Relay:
         one.close()
         other.close()
 
+    forgotten = 0
+
     def forget(self):
         for one in self.open:
             one.close()
         self.open.clear()
+        self.forgotten = len(self.log())
 
 
 def refused(party, outcome):
