@@ -235,7 +235,8 @@ static void answer_several_lines_in_order(void **state)
 {
 	static const char lines[] = "{\"jsonrpc\":\"2.0\",\"method\":\"echo\",\"params\":{\"a\":1},\"id\":1}\n\n"
 				    "nonsense\n"
-				    "{\"jsonrpc\":\"2.0\",\"method\":\"echo\",\"params\":{\"a\":2},\"id\":2}\n";
+				    "{\"jsonrpc\":\"2.0\",\"method\":\"echo\",\"params\":{\"a\":2},\"id\":2}\n"
+				    "{\"jsonrpc\":\"2.0\",\"method\":\"echo\",\"id\":3}\n";
 	int fd = connect_raw();
 
 	(void)state;
@@ -244,7 +245,8 @@ static void answer_several_lines_in_order(void **state)
 	assert_string_equal(read_to_end(fd),
 			    "{\"jsonrpc\":\"2.0\",\"result\":{\"a\":1},\"id\":1}\n"
 			    "{\"jsonrpc\":\"2.0\",\"error\":{\"code\":-32700,\"message\":\"JSON required\"},\"id\":null}\n"
-			    "{\"jsonrpc\":\"2.0\",\"result\":{\"a\":2},\"id\":2}\n");
+			    "{\"jsonrpc\":\"2.0\",\"result\":{\"a\":2},\"id\":2}\n"
+			    "{\"jsonrpc\":\"2.0\",\"result\":{},\"id\":3}\n");
 	close(fd);
 }
 

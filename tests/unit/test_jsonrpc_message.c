@@ -101,6 +101,26 @@ static void refuse_requests_of_very_many_values(void **state)
 	free(text);
 }
 
+static void need_params_only_of_peers(void **state)
+{
+	static const char text[] = "{\"jsonrpc\":\"2.0\",\"method\":\"m\"}";
+	struct jsonrpc_request request;
+	json_t *faults;
+	char *detail;
+
+	(void)state;
+	assert_int_equal(jsonrpc_request_read(text, strlen(text), &request, &detail), 0);
+	assert_null(detail);
+	assert_true(json_is_object(request.params));
+	assert_int_equal(json_object_size(request.params), 0);
+	jsonrpc_request_clear(&request);
+	assert_int_equal(jsonrpc_request_parse(text, strlen(text), &request, &faults), JSONRPC_INVALID_REQUEST);
+	assert_int_equal(json_object_size(faults), 1);
+	assert_string_equal(json_string_value(json_object_get(faults, "params")), "is required");
+	json_decref(faults);
+	jsonrpc_request_clear(&request);
+}
+
 static void refuse_malformed_requests(void **state)
 {
 	static const struct {
@@ -113,8 +133,6 @@ static void refuse_malformed_requests(void **state)
 		{ "[{}]", JSONRPC_PARSE_ERROR, "JSON required" },
 		{ "5", JSONRPC_PARSE_ERROR, "JSON required" },
 		{ "{\"a\":\"\xff\"}", JSONRPC_PARSE_ERROR, "JSON required" },
-		{ "{\"jsonrpc\":\"2.0\",\"method\":\"m\"}", JSONRPC_INVALID_REQUEST,
-		  "invalid input data: params(is required)" },
 		{ "{\"jsonrpc\":\"2.0\",\"method\":\"m\",\"params\":[]}", JSONRPC_INVALID_REQUEST,
 		  "invalid input data: params(expected an object)" },
 		{ "{\"jsonrpc\":2.0,\"method\":\"\",\"params\":{},\"id\":1.5}", JSONRPC_INVALID_REQUEST,
@@ -286,6 +304,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(carry_ids),
 		cmocka_unit_test(refuse_requests_of_very_many_values),
+		cmocka_unit_test(need_params_only_of_peers),
 		cmocka_unit_test(refuse_malformed_requests),
 		cmocka_unit_test(write_answers),
 		cmocka_unit_test(read_answers),

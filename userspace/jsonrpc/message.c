@@ -141,7 +141,7 @@ static void add_fault(json_t *faults, const char *field, const char *detail)
 	json_object_set_new(faults, field, json_string(detail));
 }
 
-static int check_request(const json_t *object, struct jsonrpc_request *request, json_t *faults)
+static int check_request(const json_t *object, bool needs_params, struct jsonrpc_request *request, json_t *faults)
 {
 	const json_t *version = json_object_get(object, "jsonrpc"), *method = json_object_get(object, "method");
 	json_t *params = json_object_get(object, "params");
@@ -156,7 +156,7 @@ static int check_request(const json_t *object, struct jsonrpc_request *request, 
 		add_fault(faults, "method", method ? "expected a string" : "is required");
 	else if (length < 1 || length > MOST_METHOD_BYTES || strlen(json_string_value(method)) != length)
 		add_fault(faults, "method", "must have 1 to 100 bytes");
-	if (!json_is_object(params))
+	if (params ? !json_is_object(params) : needs_params)
 		add_fault(faults, "params", params ? "expected an object" : "is required");
 	error = read_id(json_object_get(object, "id"), &request->id);
 	if (error == -EINVAL)
@@ -164,11 +164,11 @@ static int check_request(const json_t *object, struct jsonrpc_request *request, 
 	if (json_object_size(faults) > 0)
 		return JSONRPC_INVALID_REQUEST;
 	request->method = strdup(json_string_value(method));
-	request->params = json_incref(params);
-	return error || !request->method ? JSONRPC_INTERNAL_ERROR : 0;
+	request->params = params ? json_incref(params) : json_object();
+	return error || !request->method || !request->params ? JSONRPC_INTERNAL_ERROR : 0;
 }
 
-int jsonrpc_request_parse(const char *text, size_t length, struct jsonrpc_request *request, json_t **faults)
+static int parse(const char *text, size_t length, bool needs_params, struct jsonrpc_request *request, json_t **faults)
 {
 	json_error_t error;
 	json_t *object = only_object(json_read_bounded(text, length, MOST_REQUEST_VALUES, &error));
@@ -179,7 +179,7 @@ int jsonrpc_request_parse(const char *text, size_t length, struct jsonrpc_reques
 	if (!object)
 		return JSONRPC_PARSE_ERROR;
 	*faults = json_object();
-	code = *faults ? check_request(object, request, *faults) : JSONRPC_INTERNAL_ERROR;
+	code = *faults ? check_request(object, needs_params, request, *faults) : JSONRPC_INTERNAL_ERROR;
 	if (code != JSONRPC_INVALID_REQUEST) {
 		json_decref(*faults);
 		*faults = NULL;
@@ -188,10 +188,15 @@ int jsonrpc_request_parse(const char *text, size_t length, struct jsonrpc_reques
 	return code;
 }
 
+int jsonrpc_request_parse(const char *text, size_t length, struct jsonrpc_request *request, json_t **faults)
+{
+	return parse(text, length, true, request, faults);
+}
+
 int jsonrpc_request_read(const char *text, size_t length, struct jsonrpc_request *request, char **detail)
 {
 	json_t *faults, *form = NULL;
-	int code = jsonrpc_request_parse(text, length, request, &faults);
+	int code = parse(text, length, false, request, &faults);
 
 	*detail = NULL;
 	if (code == JSONRPC_INVALID_REQUEST) {

@@ -19,10 +19,11 @@ struct jsonrpc_request {
 
 /* Reads one request. Returns 0, or JSONRPC_PARSE_ERROR / JSONRPC_INVALID_REQUEST
  * (JSONRPC_INTERNAL_ERROR: no memory or randomness)
- * with a malloc'd detail. Clear the request in every case. */
+ * with a malloc'd detail. Clear the request in every case. Absent params are an
+ * empty object, as JSON-RPC 2.0 has it. */
 int jsonrpc_request_read(const char *text, size_t length, struct jsonrpc_request *request, char **detail);
-/* The same with the faults of an invalid request as field -> detail, for
- * jsonrpc_form_error(): a new reference, else NULL. */
+/* As other Hyper programs read a request: params are required. The faults of an
+ * invalid request as field -> detail, for jsonrpc_form_error(): a new reference, else NULL. */
 int jsonrpc_request_parse(const char *text, size_t length, struct jsonrpc_request *request, json_t **faults);
 void jsonrpc_request_clear(struct jsonrpc_request *request);
 
