@@ -127,25 +127,25 @@ static const char *date_text(void)
 	return text;
 }
 
+/* `fields`: header lines, each with its end. */
 static void write_answer(struct http_connection *connection, const struct http_request *request, int status,
-			 const char *body, size_t length)
+			 const char *fields, size_t fields_length, const char *body, size_t length)
 {
 	struct evbuffer *output = bufferevent_get_output(connection->stream);
 	bool has_body = !request || !request->head.method || strcmp(request->head.method, "HEAD") != 0;
-	size_t fields = request && request->fields ? evbuffer_get_length(request->fields) : 0;
 
 	if (!connection->server->listener)
 		connection->keep_alive = false; /* stopping */
 	/* One piece of memory (hence no evbuffer_add_buffer), because TLS makes a record of each. */
-	evbuffer_expand(output, 256 + fields + length);
+	evbuffer_expand(output, 256 + fields_length + length);
 	evbuffer_add_printf(output, "HTTP/1.1 %d %s\r\nDate: %s\r\nContent-Length: %zu\r\n", status,
 			    status_phrase(status), date_text(), length);
 	if (!connection->keep_alive)
 		evbuffer_add_printf(output, "Connection: close\r\n");
 	else if (request && request->head.minor_version == 0)
 		evbuffer_add_printf(output, "Connection: keep-alive\r\n");
-	if (fields)
-		evbuffer_add(output, evbuffer_pullup(request->fields, -1), fields);
+	if (fields_length)
+		evbuffer_add(output, fields, fields_length);
 	evbuffer_add(output, "\r\n", 2);
 	if (has_body)
 		evbuffer_add(output, body, length);
@@ -157,13 +157,17 @@ static void write_answer(struct http_connection *connection, const struct http_r
 void http_connection_answer(struct http_connection *connection, const struct http_request *request, int status,
 			    const char *body, size_t length)
 {
+	size_t fields_length = request->fields ? evbuffer_get_length(request->fields) : 0;
+	const char *fields = fields_length ? (const char *)evbuffer_pullup(request->fields, -1) : NULL;
+
 	connection->request = NULL;
-	write_answer(connection, request, status, body, length);
+	write_answer(connection, request, status, fields, fields_length, body, length);
 }
 
 /* Answers a request that cannot be read to its end. */
 static void refuse_request(struct http_connection *connection, int status, const char *reason)
 {
+	static const char type[] = "Content-Type: application/json; charset=utf-8\r\n";
 	char body[160];
 	int length = snprintf(body, sizeof(body), "{\"message\":\"%s\"}", reason);
 	struct http_request *request = connection->request;
@@ -173,11 +177,7 @@ static void refuse_request(struct http_connection *connection, int status, const
 	bufferevent_disable(connection->stream, EV_READ);
 	connection->keep_alive = false;
 	connection->request = NULL;
-	if (request && !request->fields)
-		request->fields = evbuffer_new();
-	if (request && request->fields)
-		evbuffer_add_printf(request->fields, "Content-Type: application/json; charset=utf-8\r\n");
-	write_answer(connection, request, status, body, (size_t)length);
+	write_answer(connection, request, status, type, sizeof(type) - 1, body, (size_t)length);
 	if (request)
 		http_request_free(request);
 }
