@@ -151,6 +151,15 @@ static void hyper_takes_what_is_set(void **state)
 	hyper_settings_free(settings);
 }
 
+static void a_path_begins_with_a_slash(void **state)
+{
+	(void)state;
+	sd_fails("jsonrpc_server:\n  bind_address: 'localhost:1'\n  path: jsonrpc\n" SD_DIRECTORY,
+		 "error x.yml:3: jsonrpc_server: path must begin with a slash: write '/jsonrpc'\n");
+	sd_fails("jsonrpc_server:\n  bind_address: 'localhost:1'\n  path: 7\n" SD_DIRECTORY,
+		 "error x.yml:3: jsonrpc_server.path: must be text, not a whole number\n");
+}
+
 static void missing_keys_name_the_map(void **state)
 {
 	(void)state;
@@ -445,6 +454,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(hyper_has_defaults),
 		TEST(hyper_takes_what_is_set),
+		TEST(a_path_begins_with_a_slash),
 		TEST(missing_keys_name_the_map),
 		TEST(wrong_types_are_named),
 		TEST(values_out_of_range_are_named),

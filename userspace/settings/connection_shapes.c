@@ -138,6 +138,15 @@ void read_rate_limits(struct form *form, const struct setting *value, const stru
 
 /* --- JSON-RPC and gRPC ends --- */
 
+static void check_jsonrpc_server(struct form *form, const struct setting *map, void *object)
+{
+	const struct jsonrpc_server_settings *server = object;
+
+	/* Absent after what is no text, which was reported. */
+	if (server->path && *server->path != '/')
+		form_error(form, setting_child(map, "path"), "path must begin with a slash: write '/%s'", server->path);
+}
+
 static const struct form_field jsonrpc_server_fields[] = {
 	{ FORM_FIELD(struct jsonrpc_server_settings, bind_address), .read = read_bind_address, .required = true },
 	{ FORM_FIELD(struct jsonrpc_server_settings, path), .read = read_text, .fallback_text = "/jsonrpc" },
@@ -151,7 +160,8 @@ static const struct form_field jsonrpc_server_fields[] = {
 	  .least = 1024, .most = 1U << 30, .fallback = 4U << 20 },
 	{ 0 },
 };
-const struct form_shape jsonrpc_server_shape = { jsonrpc_server_fields, sizeof(struct jsonrpc_server_settings), NULL };
+const struct form_shape jsonrpc_server_shape = { jsonrpc_server_fields, sizeof(struct jsonrpc_server_settings),
+						 check_jsonrpc_server };
 
 static const struct form_field jsonrpc_client_fields[] = {
 	{ FORM_FIELD(struct jsonrpc_client_settings, endpoint), .read = read_url },
