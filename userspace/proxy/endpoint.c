@@ -48,7 +48,7 @@ static void worker_accept(struct loop_watch *watch, uint32_t events)
 		} else if (errno == EAGAIN) {
 			return;
 		} else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-			refusals_note(worker->endpoint->options.refusals, NULL, OUTCOME_NO_RESOURCES, strerror(errno));
+			refusals_note(worker->endpoint->options.refusals, listener->is_tls, NULL, OUTCOME_NO_RESOURCES, strerror(errno));
 			loop_watch_change(worker->loop, watch, 0);
 			loop_timer_arm(worker->loop, &listener->pause, clock_now_ns() + ACCEPT_PAUSE_NS, worker_resume);
 			return;

@@ -89,7 +89,7 @@ void guest_free(struct guest *guest)
 
 void guest_refuse(struct guest *guest, enum outcome outcome, const char *detail)
 {
-	refusals_note(guest->worker->endpoint->options.refusals, &guest->peer.any, outcome, detail);
+	refusals_note(guest->worker->endpoint->options.refusals, guest->tls, &guest->peer.any, outcome, detail);
 	if (guest->tls && tls_guest_say_goodbye(guest, outcome, detail))
 		return;
 	guest_detach(guest);
@@ -334,13 +334,13 @@ void guest_admit(struct worker *worker, int fd, const struct sockaddr_in6 *peer,
 	atomic_fetch_add_explicit(is_tls ? &endpoint->tls_accepted : &endpoint->accepted, 1, memory_order_relaxed);
 	if (!rate_limiter_admit(endpoint->options.limiter, address, time(NULL))) {
 		close(fd);
-		refusals_note(endpoint->options.refusals, address, OUTCOME_RATE_LIMITED, NULL);
+		refusals_note(endpoint->options.refusals, is_tls, address, OUTCOME_RATE_LIMITED, NULL);
 		return;
 	}
 	struct guest *guest = guest_new(worker, fd, peer, is_tls);
 	if (!guest) {
 		close(fd);
-		refusals_note(endpoint->options.refusals, address, OUTCOME_NO_RESOURCES, NULL);
+		refusals_note(endpoint->options.refusals, is_tls, address, OUTCOME_NO_RESOURCES, NULL);
 		return;
 	}
 	if (!make_room(guest))

@@ -64,17 +64,9 @@ struct public_proxy {
 
 bool public_proxy_check(const struct proxy_settings *settings)
 {
-	const struct public_proxy_settings *public = settings->public_proxy;
-
-	if (!public) {
+	if (!settings->public_proxy)
 		log_error("settings: there is no `public` section");
-		return false;
-	}
-	if (public->datastore.type == DATASTORE_REDIS) {
-		log_error("settings: public.datastore: type redis is not in this version; use type file");
-		return false;
-	}
-	return true;
+	return settings->public_proxy;
 }
 
 /* From a worker's thread. */

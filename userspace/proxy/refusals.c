@@ -42,11 +42,11 @@ void refusals_free(struct refusals *refusals)
 static void tell_held_back(uint64_t held_back)
 {
 	if (held_back > 0)
-		log_warning("internal endpoint: %" PRIu64 " more connections were refused and not logged one by one",
-			    held_back);
+		log_warning("%" PRIu64 " more connections were refused and not logged one by one", held_back);
 }
 
-void refusals_note(struct refusals *refusals, const struct sockaddr *peer, enum outcome outcome, const char *detail)
+void refusals_note(struct refusals *refusals, bool is_tls, const struct sockaddr *peer, enum outcome outcome,
+		   const char *detail)
 {
 	char text[ADDRESS_TEXT_SIZE] = "(nobody)";
 	uint64_t held_back;
@@ -57,8 +57,8 @@ void refusals_note(struct refusals *refusals, const struct sockaddr *peer, enum 
 	tell_held_back(held_back);
 	if (peer)
 		address_format(peer, text);
-	log_warning("internal endpoint: connection from %s refused, %s: %s%s%s", text, outcome_word(outcome),
-		    outcome_sentence(outcome), detail ? ": " : "", detail ? detail : "");
+	log_warning("%s endpoint: connection from %s refused, %s: %s%s%s", is_tls ? "TLS" : "internal", text,
+		    outcome_word(outcome), outcome_sentence(outcome), detail ? ": " : "", detail ? detail : "");
 }
 
 uint64_t refusals_count(const struct refusals *refusals, enum outcome outcome)

@@ -4,6 +4,7 @@
  * flood of them does not become a flood of lines. From any thread. */
 #include "base/outcome.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/socket.h>
 
@@ -12,8 +13,9 @@ struct refusals;
 int refusals_create(struct refusals **result);
 void refusals_free(struct refusals *refusals);
 
-/* `peer` may be NULL (nobody was accepted); `detail` may be NULL. */
-void refusals_note(struct refusals *refusals, const struct sockaddr *peer, enum outcome outcome, const char *detail);
+/* `is_tls`: at the TLS endpoint, else at the internal one. `peer` may be NULL (nobody was accepted), `detail` too. */
+void refusals_note(struct refusals *refusals, bool is_tls, const struct sockaddr *peer, enum outcome outcome,
+		   const char *detail);
 
 uint64_t refusals_count(const struct refusals *refusals, enum outcome outcome);
 

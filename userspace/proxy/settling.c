@@ -51,7 +51,8 @@ static void join(struct worker *worker, struct guest *guests[2])
 
 	if (error) {
 		broker_pair_over(endpoint->options.broker, ticket->requester);
-		refusals_note(endpoint->options.refusals, &guests[1]->peer.any, OUTCOME_NO_RESOURCES, strerror(-error));
+		refusals_note(endpoint->options.refusals, guests[1]->tls, &guests[1]->peer.any, OUTCOME_NO_RESOURCES,
+			      strerror(-error));
 	} else {
 		log_debug("ticket %llu: pair %llu joined, %s and %s", (unsigned long long)ticket->id,
 			  (unsigned long long)pair_id, ticket->callee, ticket->requester);
@@ -78,7 +79,7 @@ static void fail(struct guest *guest, enum outcome outcome, const char *reason)
 	snprintf(detail, sizeof detail, "%s of ticket %llu: %s",
 		 guest->is_callee ? guest->ticket.callee : guest->ticket.requester, (unsigned long long)guest->ticket.id,
 		 reason);
-	refusals_note(endpoint->options.refusals, &guest->peer.any, outcome, detail);
+	refusals_note(endpoint->options.refusals, guest->tls, &guest->peer.any, outcome, detail);
 	broker_pair_over(endpoint->options.broker, guest->ticket.requester);
 	reset(guest);
 	reset(partner);
