@@ -189,7 +189,7 @@ static void expect_refusal(uint16_t port, const char *text, const char *expected
 	int fd = connect_raw(port);
 	char *got = talk(fd, text, strlen(text), "\"}"), *first = strstr(got, type);
 
-	if (strncmp(got, expected_start, strlen(expected_start)) != 0 || !first || strstr(first + 1, "Content-Type"))
+	if (strncmp(got, expected_start, strlen(expected_start)) != 0 || !first || strstr(first + strlen(type), "Content-Type"))
 		fail_msg("sent %s\ngot %s", text, got);
 	free(got);
 	close(fd);
