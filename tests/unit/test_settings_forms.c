@@ -63,8 +63,7 @@ static void hyper_has_defaults(void **state)
 		"- {name: b, type: jsonrpc_server, settings: {bind_address: 'localhost:1', services: 1, cors: {}}}\n"
 		"- {name: c, type: grpc_client, settings: {" TLS "}}\n"
 		"- {name: d, type: grpc_server, settings: {" TLS "}}\n"
-		"- {name: e, type: stdout, services: [x]}\n"
-		"- {name: f, type: quic, settings: {bindAddress: ':1', channels: [], tls: {}}}\n");
+		"- {name: e, type: stdout, services: [x]}\n");
 
 	(void)state;
 	assert_non_null(settings);
@@ -73,7 +72,7 @@ static void hyper_has_defaults(void **state)
 	assert_int_equal(settings->directory.cache_entries_for_s, 5);
 	assert_string_equal(settings->directory.endpoints.items[0], "https://sd:1/jsonrpc");
 	assert_int_equal(settings->directory.ca_intermediate_certificate_files.count, 0);
-	assert_int_equal(settings->channel_count, 6);
+	assert_int_equal(settings->channel_count, 5);
 	assert_int_equal(settings->channels[0].type, CHANNEL_JSONRPC_CLIENT);
 	assert_null(settings->channels[0].jsonrpc_client->endpoint);
 	assert_null(settings->channels[0].jsonrpc_client->tls);
@@ -95,7 +94,6 @@ static void hyper_has_defaults(void **state)
 	assert_false(settings->channels[3].grpc_server->tls->request_client_cert);
 	assert_false(settings->channels[3].grpc_server->tls->insecure_skip_verify);
 	assert_int_equal(settings->channels[4].type, CHANNEL_STDOUT);
-	assert_int_equal(settings->channels[5].type, CHANNEL_QUIC);
 	assert_null(settings->metrics);
 	assert_null(settings->signing);
 	assert_string_equal(reports, "warning x.yml:11: channels[1].settings: the key 'services' is not known\n");
@@ -209,6 +207,8 @@ static void wrong_types_are_named(void **state)
 		    "error x.yml:5: metrics.bind_address: must be host:port, not 'localhost'\n");
 	hyper_fails("name: a\n" JSON_DIRECTORY "channels:\n- {name: a, type: smtp}\n",
 		    "error x.yml:4: channels[0]: there is no channel of type 'smtp'\n");
+	hyper_fails("name: a\n" JSON_DIRECTORY "channels:\n- name: a\n  type: quic\n",
+		    "error x.yml:5: channels[0]: a channel of type 'quic' is not in this version: leave it out\n");
 	hyper_fails("name: a\n" JSON_DIRECTORY "channels:\n- {name: a, type: stdout}\n- {name: b, type: stdout}\n",
 		    "error x.yml:5: channels[1]: a second channel of type 'stdout', the first is at ");
 }
@@ -383,30 +383,26 @@ static void proxy_takes_what_is_set(void **state)
 	proxy_settings_free(settings);
 }
 
-static void datastores_are_file_or_redis(void **state)
+static void datastores_are_files(void **state)
 {
 	struct sd_settings *settings;
 
 	(void)state;
 	settings = load_sd("jsonrpc_server: {bind_address: 'localhost:1'}\n"
 			   "directory:\n  ca_certificate_files: [r]\n  ca_intermediate_certificate_files: [i]\n"
-			   "  metrics: {bind_address: ':1'}\n  datastore:\n    type: redis\n"
-			   "    settings: {addresses: ['a:1'], password: '', key: k, database: 0, master_name: ''}\n"
+			   "  metrics: {bind_address: ':1'}\n  datastore: {type: file, settings: {filename: /data}}\n"
 			   "metrics: {bind_address: ':2'}\n");
 	if (!settings)
 		fail_msg("%s", reports);
 	assert_string_equal(reports, "");
-	assert_int_equal(settings->datastore.type, DATASTORE_REDIS);
+	assert_string_equal(settings->datastore.filename, "/data");
 	assert_string_equal(settings->metrics->bind_address, ":2");
 	assert_string_equal(settings->ca_intermediate_certificate_files.items[0], "i");
 	sd_settings_free(settings);
-	settings = load_sd("jsonrpc_server: {bind_address: 'localhost:1'}\n" SD_DIRECTORY);
-	assert_non_null(settings);
-	assert_int_equal(settings->datastore.type, DATASTORE_FILE);
-	assert_string_equal(settings->datastore.filename, "/data");
-	sd_settings_free(settings);
+	sd_fails("directory:\n  datastore:\n    type: redis\n    settings: {addresses: ['a:1']}\n",
+		 "error x.yml:3: directory.datastore: type redis is not in this version: write file\n");
 	sd_fails("directory:\n  datastore:\n    type: sql\n    settings: {}\n",
-		 "error x.yml:3: directory.datastore: type must be file or redis, not 'sql'\n");
+		 "error x.yml:3: directory.datastore: type must be file, not 'sql'\n");
 	sd_fails("directory:\n  datastore:\n    type: file\n    settings: {}\n",
 		 "directory.datastore.settings: the key 'filename' is missing\n");
 	sd_fails("directory:\n  datastore:\n    type: file\n", "directory.datastore: the key 'settings' is missing\n");
@@ -463,7 +459,7 @@ int main(void)
 		TEST(half_a_certificate_is_a_warning),
 		TEST(proxy_has_defaults),
 		TEST(proxy_takes_what_is_set),
-		TEST(datastores_are_file_or_redis),
+		TEST(datastores_are_files),
 		TEST(numbers_of_json_files_may_be_whole),
 		TEST(every_fault_is_told_at_once),
 	};

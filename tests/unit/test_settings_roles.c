@@ -131,7 +131,6 @@ static void public_proxy_1(void **state)
 	assert_certificate(public->jsonrpc_client->tls, "public-proxy-1.ga");
 	assert_string_equal(public->jsonrpc_server->bind_address, "localhost:6655");
 	assert_certificate(public->jsonrpc_server->tls, "public-proxy-1.ga");
-	assert_int_equal(public->datastore.type, DATASTORE_FILE);
 	assert_true(ends_with(public->datastore.filename, "/data/public-proxy-1.records"));
 	proxy_settings_free(settings);
 }

@@ -28,9 +28,6 @@ static bool check_channel(const struct channel_settings *channel)
 		return tls_check_client(channel->grpc_client->tls, where ? where : channel->name);
 	case CHANNEL_GRPC_SERVER:
 		return tls_check_server(channel->grpc_server->tls, where ? where : channel->name);
-	case CHANNEL_QUIC:
-		log_error("channel %s: type quic is not in this version", channel->name);
-		return false;
 	}
 	return false;
 }

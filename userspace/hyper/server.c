@@ -27,7 +27,7 @@
 #define STOP_DEADLINE_MS 5000
 #define STOP_LOOK_MS 10
 #define DIRECTORY_RETRY_MS 1000
-#define CHANNEL_TYPES 6
+#define CHANNEL_TYPES 5
 #define HEAP_KEPT_BYTES (8 << 20)
 #define HEAP_STEP_BYTES (1 << 20)
 
@@ -100,9 +100,6 @@ static int channel_create(struct hyper_server *server, const struct channel_sett
 		return channel_grpc_client_create(settings->grpc_client, result);
 	case CHANNEL_GRPC_SERVER:
 		return channel_grpc_server_create(settings->grpc_server, client_settings(server->settings), result);
-	case CHANNEL_QUIC:
-		log_fatal("channel %s: type quic is not in this version", settings->name);
-		return -ENOTSUP;
 	}
 	return -EINVAL;
 }

@@ -94,14 +94,7 @@ static int run(int argc, char **argv, void *context)
 
 static void *load_settings(const char *search_path)
 {
-	struct sd_settings *settings = sd_settings_load(search_path, settings_report_to_log, NULL);
-
-	if (settings && settings->datastore.type == DATASTORE_REDIS) {
-		log_error("directory.datastore: type redis is not in this version");
-		sd_settings_free(settings);
-		return NULL;
-	}
-	return settings;
+	return sd_settings_load(search_path, settings_report_to_log, NULL);
 }
 
 static bool check_settings(const void *context)

@@ -232,28 +232,23 @@ static const struct form_field file_store_fields[] = {
 };
 static const struct form_shape file_store_shape = { file_store_fields, sizeof(struct datastore_settings), NULL };
 
-/* The keys of a store that is only recognised. */
-static const struct form_field redis_fields[] = {
-	{ .key = "addresses" }, { .key = "password" },	  { .key = "key" },
-	{ .key = "database" },	{ .key = "master_name" }, { 0 },
-};
-static const struct form_shape redis_shape = { redis_fields, sizeof(struct datastore_settings), NULL };
-
 static void check_datastore(struct form *form, const struct setting *map, void *object)
 {
-	struct datastore_settings *store = object;
 	const struct setting *type = setting_child(map, "type"), *settings = setting_child(map, "settings");
 	size_t mark;
 
 	if (!type || type->type != SETTING_STRING || !settings || settings->type == SETTING_NULL)
 		return; /* was reported */
-	if (strcmp(type->string, "file") && strcmp(type->string, "redis")) {
-		form_error(form, type, "type must be file or redis, not '%s'", type->string);
+	if (!strcmp(type->string, "redis")) {
+		form_error(form, type, "type redis is not in this version: write file");
+		return;
+	}
+	if (strcmp(type->string, "file")) {
+		form_error(form, type, "type must be file, not '%s'", type->string);
 		return;
 	}
 	mark = form_enter(form, "settings");
-	store->type = *type->string == 'f' ? DATASTORE_FILE : DATASTORE_REDIS;
-	form_fill(form, settings, *type->string == 'f' ? &file_store_shape : &redis_shape, store);
+	form_fill(form, settings, &file_store_shape, object);
 	form_leave(form, mark);
 }
 

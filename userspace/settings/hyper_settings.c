@@ -9,8 +9,6 @@
 
 static const struct form_field no_fields[] = { { 0 } };
 static const struct form_shape stdout_shape = { no_fields, 0, NULL };
-static const struct form_field quic_fields[] = { { .key = "bindAddress" }, { .key = "channels" }, { .key = "tls" }, { 0 } };
-static const struct form_shape quic_shape = { quic_fields, 0, NULL };
 
 static const struct {
 	const char *word;
@@ -21,7 +19,6 @@ static const struct {
 	[CHANNEL_JSONRPC_SERVER] = { "jsonrpc_server", &jsonrpc_server_shape },
 	[CHANNEL_GRPC_CLIENT] = { "grpc_client", &grpc_client_shape },
 	[CHANNEL_GRPC_SERVER] = { "grpc_server", &grpc_server_shape },
-	[CHANNEL_QUIC] = { "quic", &quic_shape },
 };
 #define CHANNEL_TYPES (sizeof(channel_types) / sizeof(channel_types[0]))
 
@@ -49,7 +46,10 @@ static bool read_channel(struct form *form, const struct setting *item, struct c
 	while (index < CHANNEL_TYPES && strcmp(channel_types[index].word, type))
 		index++;
 	if (index == CHANNEL_TYPES) {
-		form_error(form, setting_child(item, "type"), "there is no channel of type '%s'", type);
+		form_error(form, setting_child(item, "type"),
+			   strcmp(type, "quic") ? "there is no channel of type '%s'" :
+						  "a channel of type '%s' is not in this version: leave it out",
+			   type);
 		return false;
 	}
 	channel->type = (enum channel_type)index;

@@ -75,10 +75,8 @@ struct grpc_client_settings {
 	enum relay_tls_use relay_tls;  /* ours; for both sides of a relayed connection */
 };
 
-enum datastore_type { DATASTORE_FILE, DATASTORE_REDIS };
-
+/* Of type file, the only one in this version. */
 struct datastore_settings {
-	enum datastore_type type; /* redis: known, but "not in this version" */
 	char *filename;
 };
 
@@ -108,7 +106,6 @@ enum channel_type {
 	CHANNEL_JSONRPC_SERVER,
 	CHANNEL_GRPC_CLIENT,
 	CHANNEL_GRPC_SERVER,
-	CHANNEL_QUIC, /* known, but "not in this version" */
 };
 
 struct channel_settings {

@@ -454,12 +454,14 @@ def test_settings_that_are_not_there(stack):
             assert done.returncode != 0 and (variable in done.stdout or "nonexistent" in done.stdout), done.stdout
 
 
-@pytest.mark.parametrize("text, role, words", [
-    ("public:\n  datastore!:\n    type: redis\n    settings: {addresses: ['localhost:6379'], password: ''}\n", "proxy", None),
-    ("directory:\n  datastore!:\n    type: redis\n    settings: {addresses: ['localhost:6379'], password: ''}\n", "sd", None)])
-def test_redis_is_not_in_this_version(stack, text, role, words):
-    done = run_with(stack, role, text)
-    assert done.returncode == 1 and "not in this version" in done.stdout, done.stdout
+@pytest.mark.parametrize("text, role", [
+    ("public:\n  datastore!:\n    type: redis\n    settings: {addresses: ['localhost:6379'], password: ''}\n", "proxy"),
+    ("directory:\n  datastore!:\n    type: redis\n    settings: {addresses: ['localhost:6379'], password: ''}\n", "sd"),
+    ("channels!:\n- name: q\n  type: quic\n", "hd-1")])
+def test_types_that_are_not_in_this_version(stack, text, role):
+    for arguments in ([], ["--check"]):
+        done = run_with(stack, role, text, *arguments)
+        assert done.returncode == 1 and re.search(r"bad\.yml:3: .*not in this version", done.stdout), done.stdout
 
 
 def test_private_proxy_is_not_in_this_version(stack):
