@@ -55,6 +55,8 @@ static error_t parse(int key, char *argument, struct argp_state *state)
 		words->options.here = true;
 		return 0;
 	case ARGP_KEY_ARG:
+		if (words->count == 0 && strcmp(argument, "help") == 0)
+			argp_state_help(state, stdout, ARGP_HELP_STD_HELP); /* ends the program, as --help does */
 		if (words->count == WORDS_MAX)
 			argp_error(state, "too many arguments");
 		words->words[words->count++] = argument;

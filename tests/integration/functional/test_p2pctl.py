@@ -45,6 +45,11 @@ def p2pctl(*arguments, status=0):
     return done.stdout if not status else done.stderr
 
 
+def test_help_is_a_word_too():
+    text = p2pctl("--help")
+    assert "Commands:" in text and text == p2pctl("help") == p2pctl("help", "pair") == p2pctl("pair", "--help")
+
+
 def pair_of(*names):
     return {"id": 7, "worker": 1, "age_ms": 61000, "plane": "sockmap", "plane_reason": "both are plain TCP",
             "parties": [{"operator": name, "address": address, "transport": "plain", "identified": False}
