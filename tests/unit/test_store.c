@@ -294,6 +294,29 @@ static void a_damaged_file_is_left_alone(void **state)
 	assert_int_equal(file_size(path), size);
 }
 
+static void a_check_finds_what_cannot_be_made_and_makes_nothing(void **state)
+{
+	char *path = *state, folder[80], name[120];
+	struct stat status;
+
+	assert_int_equal(file_store_check(path), 0);
+	snprintf(folder, sizeof(folder), "%.*s", (int)(strrchr(path, '/') - path) - 2, path);
+	assert_int_equal(stat(folder, &status), -1);
+	snprintf(name, sizeof(name), "%s/", path);
+	assert_int_equal(file_store_check(name), -EISDIR);
+	assert_true(file_store_check("/proc/nowhere/sd.records") < 0); /* where root has all permissions */
+	assert_true(file_store_check("/sys/sd.records") < 0);
+	assert_int_equal(file_store_check("/dev/null/sd.records"), -ENOTDIR);
+	file_store_close(open_store(path));
+	assert_int_equal(file_store_check(path), 0);
+	assert_int_equal(file_store_check(folder), -EINVAL);
+	unlink(path);
+	assert_int_equal(symlink("nowhere", path), 0);
+	snprintf(name, sizeof(name), "%s/sd.records", path);
+	assert_int_equal(file_store_check(name), -ENOENT);
+	assert_int_equal(file_store_check(path), 0); /* it makes what the link names */
+}
+
 #define FILE_TEST(name) cmocka_unit_test_setup_teardown(name, make_path, remove_path)
 
 int main(void)
@@ -309,6 +332,7 @@ int main(void)
 		FILE_TEST(a_torn_tail_is_cut_off_before_the_next_entry),
 		FILE_TEST(a_failed_append_leaves_no_trace),
 		FILE_TEST(a_damaged_file_is_left_alone),
+		FILE_TEST(a_check_finds_what_cannot_be_made_and_makes_nothing),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

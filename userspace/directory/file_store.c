@@ -10,12 +10,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 struct file_store {
@@ -143,27 +145,53 @@ fail:
 	return error;
 }
 
+/* Permissions do not tell it all: root has them in file systems that make nothing. An
+ * unnamed file is gone once it is closed. */
+static int check_folder(const char *path)
+{
+	struct statfs system;
+	_close_ int fd = -1;
+
+	if (access(path, W_OK | X_OK))
+		return -errno;
+	fd = open(path, O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
+	if (fd >= 0)
+		return 0;
+	if (errno != EOPNOTSUPP && errno != EISDIR)
+		return -errno;
+	/* Some make files, but no unnamed ones. */
+	if (statfs(path, &system))
+		return -errno;
+	return system.f_type == PROC_SUPER_MAGIC || system.f_type == SYSFS_MAGIC ? -EOPNOTSUPP : 0;
+}
+
 int file_store_check(const char *filename)
 {
 	_free_ char *path = strdup(filename);
 	struct stat status;
+	bool is_folder = false;
 
 	if (!path)
 		return -ENOMEM;
 	if (!*path)
 		return -ENOENT;
+	if (path[strlen(path) - 1] == '/')
+		return -EISDIR;
 	if (!stat(path, &status))
 		return !S_ISREG(status.st_mode) ? -EINVAL : access(path, R_OK | W_OK) ? -errno : 0;
 	/* What is missing is made, in the first folder above that is there. */
 	while (errno == ENOENT) {
 		char *slash = strrchr(path, '/');
 
+		if (is_folder && !lstat(path, &status))
+			return -ENOENT; /* a link to nowhere, which is no folder and cannot become one */
+		is_folder = true;
 		if (!slash)
 			strcpy(path, ".");
 		else
 			slash[slash == path ? 1 : 0] = 0;
 		if (!stat(path, &status))
-			return !S_ISDIR(status.st_mode) ? -ENOTDIR : access(path, W_OK | X_OK) ? -errno : 0;
+			return S_ISDIR(status.st_mode) ? check_folder(path) : -ENOTDIR;
 	}
 	return -errno;
 }

@@ -397,6 +397,7 @@ def test_unknown_key_is_a_warning_with_file_and_line(stack):
     ("hd-1", "signing:\n  key_file: /nowhere/hd-1.key\n", "/nowhere/hd-1.key"),
     ("sd", "jsonrpc_server:\n  tls:\n    key_file: /nowhere/sd-1.key\n", "/nowhere/sd-1.key"),
     ("sd", "directory:\n  datastore:\n    settings:\n      filename: /dev/null/sd.records\n", "/dev/null/sd.records"),
+    ("sd", "directory:\n  datastore:\n    settings:\n      filename: /proc/none/sd.records\n", "/proc/none/sd.records"),
     ("proxy", "control:\n  group: no-such-group\n", "no group no-such-group"),
     ("proxy", "public:\n  jsonrpc_server:\n    tls:\n      certificate_file: /nowhere/p.crt\n", "/nowhere/p.crt")])
 def test_check_loads_what_the_settings_name(stack, name, text, words):
