@@ -36,6 +36,7 @@ profile() {
 
 echo "  profile of the sockmap plane" >&2
 {
+	echo "<!-- SPDX-License-Identifier: Apache-2.0 -->"
 	echo "# Where the time of the sockmap plane goes"
 	echo
 	echo "perf record -a -g at 999 Hz on the whole machine, idle time included (\`swapper\`), while one workload of"

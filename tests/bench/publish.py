@@ -15,7 +15,7 @@ import re
 import subprocess
 import sys
 
-from results import Results, render, title, verdict, version_of, write_markdown
+from results import SPDX, Results, render, title, verdict, version_of, write_markdown
 
 OURS = ("sockmap", "splice", "copy")
 PEERS = ("haproxy", "nginx", "socat", "strelaysrv", "coturn")
@@ -261,7 +261,7 @@ def main():
     page = "\n\n".join([machine_line(rounds), render(heads, goals, True), "Shown beside the goals:",
                         render(["figure", "measured"], list(shown_rows(results)), True), text_of(main_tables(results))])
     write_markdown(folder / "README.md", page)
-    (folder / "tables.md").write_text("# More tables\n\nMade with those of [README.md](README.md), from the same run.\n\n" + text_of(other_tables(results)) + "\n")
+    (folder / "tables.md").write_text(SPDX + "# More tables\n\nMade with those of [README.md](README.md), from the same run.\n\n" + text_of(other_tables(results)) + "\n")
     write_data(results, folder / "data.tsv")
     write_machine(folder / "machine.txt")
     write_plot_data(results, work)

@@ -57,10 +57,13 @@ def render(heads, rows, markdown):
     return "\n".join("  " + "  ".join(str(cell).ljust(width) for cell, width in zip(row, widths)).rstrip() for row in [heads, *rows])
 
 
+SPDX = "<!-- SPDX-License-Identifier: Apache-2.0 -->\n"
+
+
 def write_markdown(path, text):
     path = pathlib.Path(path)
     old = path.read_text() if path.exists() else "<!-- figures -->\n<!-- /figures -->\n"
     begin, end = "<!-- figures -->\n", "<!-- /figures -->"
     if begin not in old or end not in old:
         raise SystemExit(f"report: {path} has no lines <!-- figures --> and <!-- /figures -->")
-    path.write_text(old.split(begin)[0] + begin + "\n" + text + "\n\n" + end + old.split(end, 1)[1])
+    path.write_text(SPDX + old.removeprefix(SPDX).split(begin)[0] + begin + "\n" + text + "\n\n" + end + old.split(end, 1)[1])
