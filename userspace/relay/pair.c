@@ -145,7 +145,7 @@ static void on_ready(struct loop_watch *watch, uint32_t events)
 	if (pair->closing)
 		return ends_wait_for_tails(pair);
 	/* A side that holds bytes reads nothing before its target took them. */
-	if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP)) && !(side->waits & WAIT_WRITABLE))
+	if (((events & (EPOLLRDHUP | EPOLLHUP)) || ((events & EPOLLIN) && !session_is_gathering(side))) && !(side->waits & WAIT_WRITABLE))
 		pair_pump(side);
 	if (!pair->over && (events & (EPOLLOUT | EPOLLHUP)) && (other->waits & WAIT_WRITABLE))
 		pair_pump(other);
