@@ -53,8 +53,9 @@ int ktls_arm(int fd, const struct ktls_secrets *secrets, enum ktls_direction dir
  * takes no new keys. */
 int ktls_rearm(int fd, struct ktls_secrets *secrets, enum ktls_direction direction);
 
-/* Records of TLS 1.3 are opened straight into the reader's memory, as those of 1.2 always are: the kernel is told to
- * expect no padding, and opens a padded record once more. On a socket that is armed to receive. 0 or a negative errno. */
+/* Records of TLS 1.3 are opened straight into the reader's memory, as those of 1.2 always are: the
+ * kernel is told to expect no padding, and opens a padded record once more. On a socket that is armed
+ * to receive. 0 or a negative errno. */
 int ktls_expect_no_padding(int fd);
 
 /* ---- records on an armed socket ---- */

@@ -241,12 +241,12 @@ static void try_direct(const struct ktls_key *key, struct probe_report *report)
 	if (!open_armed(&sockets, &in)) {
 		error = key->version == KTLS_TLS_1_3 ? ktls_expect_no_padding(sockets.relay[0]) : -EPROTONOSUPPORT;
 		report->ktls_direct = !error && send_sealed(sockets.client[0], &in, 0, padded, sizeof padded) &&
-				      comes_out(sockets.relay[0], "ping") && send_sealed(sockets.client[0], &in, TLS_RECORD_DATA, "pong", 4) &&
-				      comes_out(sockets.relay[0], "pong");
+				      comes_out(sockets.relay[0], "ping") &&
+				      send_sealed(sockets.client[0], &in, TLS_RECORD_DATA, "pong", 4) && comes_out(sockets.relay[0], "pong");
 		probe_close_sockets(&sockets);
 	}
 	probe_add(report, "ktls-direct", report->ktls_direct ? PROBE_YES : PROBE_NO, report->ktls_direct
-		? "records were opened straight into the reader's memory, one with padding too: they are read without a pipe"
+		? "records were opened straight into memory, one with padding too: they are read without a pipe"
 		: "records cannot be opened straight into the reader's memory (%s): they go through a pipe",
 		error ? strerror(-error) : "one with padding was lost");
 }

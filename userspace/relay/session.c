@@ -382,8 +382,8 @@ static void give_to_kernel(struct side *side)
 		return pair_end(side_pair(side), OUTCOME_NO_RESOURCES, "side %u: the kernel took one key and not the other: %s", side->number,
 				strerror(-error));
 	session->in_kernel = true;
-	if (side_pair(side)->worker->relay->probe.ktls_direct)
-		session->is_direct = ktls_secrets_version(session->secrets) == KTLS_TLS_1_2 || !ktls_expect_no_padding(fd);
+	session->is_direct = side_pair(side)->worker->relay->probe.ktls_direct &&
+			     (ktls_secrets_version(session->secrets) == KTLS_TLS_1_2 || !ktls_expect_no_padding(fd));
 	mark_limit(side, KTLS_SEND);
 	mark_limit(side, KTLS_RECEIVE);
 }
@@ -464,7 +464,8 @@ void session_tell(const struct side *side, char text[PROBE_TEXT_SIZE])
 
 uint64_t session_records_most = 14ull << 20;
 
-/* Payload that waits unread when a key begins is counted too, which hides as many records as fit into a receive buffer. */
+/* Payload that waits unread when a key begins is counted too, which hides as many records as fit into a
+ * receive buffer. */
 int64_t session_beyond_payload(const struct side *side, enum ktls_direction direction)
 {
 	struct tcp_facts facts;
@@ -477,7 +478,9 @@ int64_t session_beyond_payload(const struct side *side, enum ktls_direction dire
 
 static void mark_limit(struct side *side, enum ktls_direction direction)
 {
-	*(direction == KTLS_SEND ? &side->session->limit_sent : &side->session->limit_received) = session_beyond_payload(side, direction);
+	int64_t *limit = direction == KTLS_SEND ? &side->session->limit_sent : &side->session->limit_received;
+
+	*limit = session_beyond_payload(side, direction);
 }
 
 void session_sweep(struct side *side)

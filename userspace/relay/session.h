@@ -68,6 +68,8 @@ void session_tell(const struct side *side, char text[PROBE_TEXT_SIZE]);
 /* All that has come from the kernel's TLS was read. True: many small records come one way, and the direction waits a
  * moment for more of them. */
 bool session_gathers(struct side *side);
+/* How long it waits, in ns, when so much came within 10 ms; 0: waiting is not worth it. */
+uint32_t session_gather_delay(uint64_t bytes, uint64_t records);
 /* It waits so: a record that comes is no reason to read. */
 bool session_is_gathering(const struct side *side);
 

@@ -19,8 +19,7 @@
 #define BYTES_TOGETHER (64u << 10)
 #define DELAY_MOST_NS 400000u
 
-/* `bytes` and `records` came within a look. 0: not worth it. */
-static uint32_t find_delay(uint64_t bytes, uint64_t records)
+uint32_t session_gather_delay(uint64_t bytes, uint64_t records)
 {
 	uint64_t delay_ns = LOOK_NS / (bytes / BYTES_TOGETHER + 1);
 
@@ -33,11 +32,12 @@ static void look(struct side *side, uint64_t now_ns)
 {
 	struct session *session = side->session;
 	int64_t beyond = session_beyond_payload(side, KTLS_RECEIVE);
+	int64_t records = (beyond - session->look_beyond) / SESSION_RECORD_OVERHEAD;
+	/* The stream stood still, or this is the first look. */
 	bool is_late = now_ns >= session->look_until_ns + LOOK_NS;
 
-	session->gather_delay_ns = is_late || beyond < session->look_beyond
-		? 0
-		: find_delay(side->read - session->look_read, (uint64_t)(beyond - session->look_beyond) / SESSION_RECORD_OVERHEAD);
+	session->gather_delay_ns =
+		is_late || records < 0 ? 0 : session_gather_delay(side->read - session->look_read, (uint64_t)records);
 	session->look_beyond = beyond;
 	session->look_read = side->read;
 	session->look_until_ns = now_ns + LOOK_NS;
