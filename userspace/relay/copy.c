@@ -135,8 +135,11 @@ void copy_pump(struct side *side)
 			return side_wait_for(side, WAIT_WRITABLE, 0);
 		copy_release(side);
 		if (side->session ? side->session->is_empty
-				  : (size_t)size < CHUNK_BYTES && !side->ending && !side->urgent)
-			return side_wait_for(side, WAIT_READABLE, 0);
+				  : (size_t)size < CHUNK_BYTES && !side->ending && !side->urgent) {
+			if (!side->session || !session_gathers(side))
+				side_wait_for(side, WAIT_READABLE, 0);
+			return;
+		}
 	}
 	side_wait_for(side, WAIT_TIMER, loop_now_ns(worker->loop));
 }

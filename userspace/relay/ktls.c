@@ -32,6 +32,11 @@
 #ifndef SOL_TLS
 #define SOL_TLS 282
 #endif
+#ifndef TLS_RX_EXPECT_NO_PAD
+#define TLS_RX_EXPECT_NO_PAD 4
+#endif
+
+#define RECORD_BYTES_MOST 16384u
 
 struct ktls_way { /* one direction */
 	uint8_t secret[KTLS_SECRET_MOST]; /* TLS 1.3 */
@@ -346,6 +351,13 @@ int ktls_rearm(int fd, struct ktls_secrets *secrets, enum ktls_direction directi
 	return ktls_secret_advance(secrets->digest, way->secret) ?: ktls_arm(fd, secrets, direction);
 }
 
+int ktls_expect_no_padding(int fd)
+{
+	int on = 1;
+
+	return setsockopt(fd, SOL_TLS, TLS_RX_EXPECT_NO_PAD, &on, sizeof on) ? -errno : 0;
+}
+
 /* ---- records ---- */
 
 ssize_t ktls_receive(int fd, void *bytes, size_t size, uint8_t *type)
@@ -362,6 +374,25 @@ ssize_t ktls_receive(int fd, void *bytes, size_t size, uint8_t *type)
 		if (header->cmsg_level == SOL_TLS && header->cmsg_type == TLS_GET_RECORD_TYPE)
 			*type = *CMSG_DATA(header);
 	return done;
+}
+
+/* TCP would get each record by itself, pass it through the network's layers and wake the reader for it. So all records
+ * but the last are told that more comes. */
+ssize_t ktls_send(int fd, const void *bytes, size_t size)
+{
+	size_t before = size ? (size - 1) / RECORD_BYTES_MOST * RECORD_BYTES_MOST : 0;
+	ssize_t first = before ? send(fd, bytes, before, MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE) : 0, last = 0;
+	int on = 1;
+
+	if (first < 0)
+		return first;
+	if ((size_t)first == before)
+		last = send(fd, (const char *)bytes + before, size - before, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (first == 0 || last > 0)
+		return last < 0 ? last : first + last;
+	/* The rest was not taken: what TCP holds back for it is let go. */
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+	return first;
 }
 
 int ktls_send_control(int fd, uint8_t type, const void *bytes, size_t size)

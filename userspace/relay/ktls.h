@@ -53,6 +53,11 @@ int ktls_arm(int fd, const struct ktls_secrets *secrets, enum ktls_direction dir
  * takes no new keys. */
 int ktls_rearm(int fd, struct ktls_secrets *secrets, enum ktls_direction direction);
 
+/* Records of TLS 1.3 are opened straight into the reader's memory, as those of 1.2 always are: the
+ * kernel is told to expect no padding, and opens a padded record once more. On a socket that is armed
+ * to receive. 0 or a negative errno. */
+int ktls_expect_no_padding(int fd);
+
 /* ---- records on an armed socket ---- */
 
 #define TLS_RECORD_ALERT 21
@@ -63,6 +68,9 @@ int ktls_rearm(int fd, struct ktls_secrets *secrets, enum ktls_direction directi
  * record. Returns the number of bytes and sets `type`; 0: no more bytes come, or an
  * empty record; -1 with errno. */
 ssize_t ktls_receive(int fd, void *bytes, size_t size, uint8_t *type);
+
+/* Sends payload as records that are as full as can be. As send(); nothing that was taken waits for a next call. */
+ssize_t ktls_send(int fd, const void *bytes, size_t size);
 
 /* Sends a control record. 0 or a negative errno; -EAGAIN: nothing was sent. */
 int ktls_send_control(int fd, uint8_t type, const void *bytes, size_t size);

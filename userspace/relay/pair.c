@@ -144,6 +144,8 @@ static void on_ready(struct loop_watch *watch, uint32_t events)
 		side->urgent = true;
 	if (pair->closing)
 		return ends_wait_for_tails(pair);
+	if (session_is_gathering(side))
+		events &= ~(uint32_t)EPOLLIN;
 	/* A side that holds bytes reads nothing before its target took them. */
 	if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP)) && !(side->waits & WAIT_WRITABLE))
 		pair_pump(side);

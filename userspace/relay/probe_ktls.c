@@ -228,6 +228,29 @@ static void try_several(const struct ktls_key *key, struct probe_report *report)
 		: "a record longer than the pipe lost bytes: one record is moved at a time, through a pipe that holds it");
 }
 
+/* ---- opening into the reader's memory ---- */
+
+/* TLS 1.3 hides a record's type, and padding behind it. Kernels with a fault cannot open such a record again. */
+static void try_direct(const struct ktls_key *key, struct probe_report *report)
+{
+	static const char padded[] = { 'p', 'i', 'n', 'g', TLS_RECORD_DATA };
+	struct ktls_key in = *key;
+	struct probe_sockets sockets;
+	int error = -ENOTCONN;
+
+	if (!open_armed(&sockets, &in)) {
+		error = key->version == KTLS_TLS_1_3 ? ktls_expect_no_padding(sockets.relay[0]) : -EPROTONOSUPPORT;
+		report->ktls_direct = !error && send_sealed(sockets.client[0], &in, 0, padded, sizeof padded) &&
+				      comes_out(sockets.relay[0], "ping") &&
+				      send_sealed(sockets.client[0], &in, TLS_RECORD_DATA, "pong", 4) && comes_out(sockets.relay[0], "pong");
+		probe_close_sockets(&sockets);
+	}
+	probe_add(report, "ktls-direct", report->ktls_direct ? PROBE_YES : PROBE_NO, report->ktls_direct
+		? "records were opened straight into memory, one with padding too: they are read without a pipe"
+		: "records cannot be opened straight into the reader's memory (%s): they go through a pipe",
+		error ? strerror(-error) : "one with padding was lost");
+}
+
 /* ---- new keys ---- */
 
 static void try_rekey(struct probe_report *report)
@@ -274,5 +297,6 @@ void probe_ktls(struct probe_report *report)
 	}
 	report->planes[PLANE_KTLS_SPLICE] = try_splice(&key, report);
 	try_several(&key, report);
+	try_direct(&key, report);
 	try_rekey(report);
 }

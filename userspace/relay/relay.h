@@ -34,6 +34,7 @@ struct probe_report {
 	bool planes[PLANE_COUNT]; /* may a pair use it */
 	bool ktls[2][3]; /* TLS 1.2 and 1.3, by enum ktls_cipher (ktls.h): both directions work in the kernel */
 	bool ktls_rekeys; /* an armed socket takes new keys */
+	bool ktls_direct; /* records are opened straight into the reader's memory, padded ones too */
 	bool ktls_several; /* several records may be spliced into a pipe before it is emptied */
 };
 /* Tries every capability on a loopback pair; leaves nothing behind. Works

@@ -321,7 +321,7 @@ ssize_t session_send(struct side *target, const char *bytes, size_t size)
 		return send_in_userspace(target->session, bytes, size);
 	if (!session_update(target))
 		return failed(side_pair(target)->over ? EPROTO : EAGAIN);
-	return send(target->watch.fd, bytes, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+	return ktls_send(target->watch.fd, bytes, size);
 }
 
 int session_close(struct side *target)
@@ -392,6 +392,8 @@ static void give_to_kernel(struct side *side)
 		return pair_end(side_pair(side), OUTCOME_NO_RESOURCES, "side %u: the kernel took one key and not the other: %s", side->number,
 				strerror(-error));
 	session->in_kernel = true;
+	session->is_direct = side_pair(side)->worker->relay->probe.ktls_direct &&
+			     (ktls_secrets_version(session->secrets) == KTLS_TLS_1_2 || !ktls_expect_no_padding(fd));
 	mark_limit(side, KTLS_SEND);
 	mark_limit(side, KTLS_RECEIVE);
 }
@@ -445,7 +447,7 @@ void session_pump(struct side *side)
 	if (pair->over)
 		return;
 	if (pair->plane == PLANE_KTLS_SPLICE)
-		return splice_pump(side);
+		return side->session && side->session->is_direct ? copy_pump(side) : splice_pump(side);
 	copy_pump(side);
 	if (!pair->over)
 		session_settle(pair);
@@ -472,9 +474,9 @@ void session_tell(const struct side *side, char text[PROBE_TEXT_SIZE])
 
 uint64_t session_records_most = 14ull << 20;
 
-/* What TCP has carried beyond the payload: headers, tags and control records. Payload that waits unread when a
- * key begins is counted as that too, which hides as many records as fit into a receive buffer. */
-static int64_t beyond_payload(const struct side *side, enum ktls_direction direction)
+/* Payload that waits unread when a key begins is counted too, which hides as many records as fit into a
+ * receive buffer. */
+int64_t session_beyond_payload(const struct side *side, enum ktls_direction direction)
 {
 	struct tcp_facts facts;
 
@@ -486,21 +488,22 @@ static int64_t beyond_payload(const struct side *side, enum ktls_direction direc
 
 static void mark_limit(struct side *side, enum ktls_direction direction)
 {
-	*(direction == KTLS_SEND ? &side->session->limit_sent : &side->session->limit_received) = beyond_payload(side, direction);
+	int64_t *limit = direction == KTLS_SEND ? &side->session->limit_sent : &side->session->limit_received;
+
+	*limit = session_beyond_payload(side, direction);
 }
 
 void session_sweep(struct side *side)
 {
 	struct session *session = side->session;
 	struct pair *pair = side_pair(side);
-	/* Header and tag; more where the record carries a type or a nonce. Padding counts as records, which is safe. */
-	const int64_t overhead = 21;
+	const int64_t overhead = SESSION_RECORD_OVERHEAD;
 	int64_t sent, received, most = (int64_t)session_records_most;
 
 	if (!session->in_kernel)
 		return;
-	sent = (beyond_payload(side, KTLS_SEND) - session->limit_sent) / overhead;
-	received = (beyond_payload(side, KTLS_RECEIVE) - session->limit_received) / overhead;
+	sent = (session_beyond_payload(side, KTLS_SEND) - session->limit_sent) / overhead;
+	received = (session_beyond_payload(side, KTLS_RECEIVE) - session->limit_received) / overhead;
 	if (sent <= most && received <= most)
 		return;
 	if (!pair->worker->relay->probe.ktls_rekeys || ktls_secrets_version(session->secrets) != KTLS_TLS_1_3 || received > most + most / 8)

@@ -11,6 +11,7 @@ struct session {
 	SSL *tls;
 	struct ktls_secrets *secrets; /* NULL: the kernel cannot have it */
 	bool in_kernel; /* both directions are armed; OpenSSL must not touch the socket any more */
+	bool is_direct; /* and payload is read into this process, which costs less than a pipe there */
 	bool is_refused; /* the kernel does not take it; `refused_errno` 0: the probe says so */
 	bool is_empty; /* the last read took all there was */
 	bool has_ended; /* close_notify was read */
@@ -22,6 +23,11 @@ struct session {
 	int refused_errno;
 	int error; /* that the last read met behind bytes */
 	int64_t limit_received, limit_sent; /* TCP bytes and payload when the present keys began: bytes less payload */
+	/* Gathering its records (session_gather.c): the present look's end, and what was counted at its beginning. */
+	uint64_t look_until_ns, look_read;
+	int64_t look_beyond;
+	uint64_t other_read;
+	uint32_t gather_delay_ns; /* between two reads; 0: they are not gathered */
 	enum outcome outcome; /* of the pair, after a call has failed with EPROTO */
 	char detail[72];
 };
@@ -56,6 +62,23 @@ void session_pump(struct side *side);
 void session_sweep(struct side *side);
 /* Why the side's TLS is where it is. */
 void session_tell(const struct side *side, char text[PROBE_TEXT_SIZE]);
+
+/* ---- session_gather.c ---- */
+
+/* All that has come from the kernel's TLS was read. True: many small records come one way, and the direction waits a
+ * moment for more of them. */
+bool session_gathers(struct side *side);
+/* How long it waits, in ns, when so much came within 10 ms; 0: waiting is not worth it. */
+uint32_t session_gather_delay(uint64_t bytes, uint64_t records);
+/* It waits so: a record that comes is no reason to read. */
+bool session_is_gathering(const struct side *side);
+
+/* ---- the limit of a key ---- */
+
+/* Header and tag; more where the record carries a type or a nonce. Padding counts as records, which is safe. */
+#define SESSION_RECORD_OVERHEAD 21
+/* What TCP has carried beyond the payload: headers, tags and control records. */
+int64_t session_beyond_payload(const struct side *side, enum ktls_direction direction);
 
 /* Records that one key may protect: below 2^24, by what may pass between two looks. */
 extern uint64_t session_records_most;

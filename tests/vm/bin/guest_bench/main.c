@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What a relay costs, for a guest whose clock counts instructions (see tests/vm/bench.py):
  *
- *   guest_bench [--mb N] [--trips N] CONTENDER...
+ *   guest_bench [--mb N] [--trips N] [--workload NAME] CONTENDER...
  *
  * Three workloads over one pair each: a stream of records of 16,384 bytes, one of 1,000
  * bytes, N million bytes each, and N round trips of 64 bytes. Results are lines
- * "WORKLOAD CONTENDER FIGURE VALUE"; times are totals in nanoseconds of the measured part. */
+ * "WORKLOAD CONTENDER FIGURE VALUE"; times are totals in nanoseconds of the measured part.
+ * --workload runs one of them alone: records-16384, records-1000 or trips-64. */
 #include "account.h"
 #include "contender.h"
 
@@ -127,6 +128,19 @@ static bool run_trips(struct contender *contender, uint64_t trips)
 	return true;
 }
 
+static bool run_workloads(struct contender *contender, const char *only, uint64_t bytes, uint64_t trips)
+{
+	static const size_t records[] = { 16384, 1000 };
+	char name[32];
+
+	for (unsigned i = 0; i < sizeof records / sizeof *records; i++) {
+		snprintf(name, sizeof name, "records-%zu", records[i]);
+		if ((!only || !strcmp(only, name)) && !run_bulk(contender, name, records[i], bytes))
+			return false;
+	}
+	return (only && strcmp(only, "trips-64") != 0) || run_trips(contender, trips);
+}
+
 static struct contender *find_contender(const char *name)
 {
 	for (struct contender *one = contenders; one->name; one++)
@@ -139,6 +153,7 @@ static struct contender *find_contender(const char *name)
 int main(int argc, char **argv)
 {
 	uint64_t bytes = 100000000, trips = 5000;
+	const char *workload = NULL;
 	bool is_fine = true;
 
 	signal(SIGPIPE, SIG_IGN);
@@ -151,9 +166,12 @@ int main(int argc, char **argv)
 			trips = strtoull(argv[++at], NULL, 10);
 			continue;
 		}
+		if (at + 1 < argc && !strcmp(argv[at], "--workload")) {
+			workload = argv[++at];
+			continue;
+		}
 		struct contender *contender = find_contender(argv[at]);
-		is_fine = contender_start(contender) && run_bulk(contender, "records-16384", 16384, bytes) &&
-			  run_bulk(contender, "records-1000", 1000, bytes) && run_trips(contender, trips) && is_fine;
+		is_fine = contender_start(contender) && run_workloads(contender, workload, bytes, trips) && is_fine;
 		contender_stop(contender);
 		if (*contender->error) {
 			printf("guest_bench: %s: %s\n", contender->name, contender->error);
