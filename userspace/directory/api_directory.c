@@ -55,6 +55,8 @@ struct api_directory {
 	uint64_t rest_until_ms; /* no try before, since we were refused */
 	unsigned backoff_ms;
 	bool loaded, updating, refused;
+	directory_loaded watcher;
+	void *watcher_context;
 };
 
 static void start_update(struct api_directory *directory);
@@ -189,6 +191,8 @@ static void handle_records(struct api_directory *directory, const json_t *list)
 			 json_object_size(directory->replica.entries));
 	directory->loaded = true;
 	*directory->reason = 0;
+	if (directory->watcher)
+		directory->watcher(directory->watcher_context);
 	end_update(directory, NULL);
 }
 
@@ -349,6 +353,12 @@ void api_directory_refresh(struct api_directory *directory, directory_ready read
 			plan_refresh(directory);
 		ready(NULL, context);
 	}
+}
+
+void api_directory_watch(struct api_directory *directory, directory_loaded loaded, void *context)
+{
+	directory->watcher = loaded;
+	directory->watcher_context = context;
 }
 
 void api_directory_await(struct api_directory *directory, directory_ready ready, void *context)

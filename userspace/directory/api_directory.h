@@ -16,8 +16,9 @@ int api_directory_create(struct event_base *base, const struct directory_setting
 			 struct api_directory **result);
 void api_directory_free(struct api_directory *directory);
 
-/* As directory_refresh() and directory_await(). */
+/* As directory_refresh(), directory_await() and directory_watch(). */
 void api_directory_refresh(struct api_directory *directory, directory_ready ready, void *context);
 void api_directory_await(struct api_directory *directory, directory_ready ready, void *context);
+void api_directory_watch(struct api_directory *directory, directory_loaded loaded, void *context);
 
 const struct replica *api_directory_replica(const struct api_directory *directory);

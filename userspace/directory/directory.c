@@ -19,6 +19,8 @@ struct directory {
 	struct api_directory *api; /* or: */
 	char *path;
 	json_t *file_entries;
+	directory_loaded file_loaded;
+	void *file_loaded_context;
 };
 
 int directory_create(struct event_base *base, const struct directory_settings *settings, struct directory **result)
@@ -90,6 +92,8 @@ static void read_files(struct directory *directory, directory_ready ready, void 
 	}
 	json_decref(directory->file_entries);
 	directory->file_entries = entries;
+	if (directory->file_loaded)
+		directory->file_loaded(directory->file_loaded_context);
 	ready(NULL, context);
 }
 
@@ -107,6 +111,16 @@ void directory_await(struct directory *directory, directory_ready ready, void *c
 		api_directory_await(directory->api, ready, context);
 	else
 		read_files(directory, ready, context);
+}
+
+void directory_watch(struct directory *directory, directory_loaded loaded, void *context)
+{
+	if (directory->api) {
+		api_directory_watch(directory->api, loaded, context);
+	} else {
+		directory->file_loaded = loaded;
+		directory->file_loaded_context = context;
+	}
 }
 
 static const json_t *all_entries(const struct directory *directory)

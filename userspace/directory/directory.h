@@ -32,6 +32,11 @@ void directory_refresh(struct directory *directory, directory_ready ready, void 
  * for commands with a deadline of their own, and for daemons at their start. */
 void directory_await(struct directory *directory, directory_ready ready, void *context);
 
+/* Calls `loaded` from then on after every successful update or reading of files, before
+ * those who wait for it: entries may have changed. One at a time; NULL ends it. */
+typedef void (*directory_loaded)(void *context);
+void directory_watch(struct directory *directory, directory_loaded loaded, void *context);
+
 /* Borrowed; NULL: no such entry. */
 json_t *directory_entry(const struct directory *directory, const char *name);
 

@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "directory/directory.h"
 #include "grpc/linger.h"
+#include "hyper/own_entry.h"
 #include "router/channels.h"
 #include "router/router.h"
 
@@ -36,6 +37,7 @@ struct hyper_server {
 	struct event_base *base;
 	struct daemon_signals *signals;
 	struct directory *directory;
+	struct own_entry *own_entry;
 	struct router *router;
 	struct channel *channels[CHANNEL_TYPES];
 	size_t channel_count;
@@ -67,6 +69,12 @@ static void directory_looked(const char *failure, void *context)
 	if (!failure)
 		wait_notice_tell(&server->directory_notice, "the own entry in the service directory");
 	event_add(server->directory_retry, &(struct timeval){ DIRECTORY_RETRY_MS / 1000, DIRECTORY_RETRY_MS % 1000 * 1000 });
+}
+
+static void directory_was_loaded(void *context)
+{
+	struct hyper_server *server = context;
+	own_entry_look(server->own_entry, directory_entry(server->directory, server->settings->name));
 }
 
 static void directory_retry_fired(evutil_socket_t fd, short events, void *context)
@@ -224,6 +232,7 @@ static void server_clear(struct hyper_server *server)
 		server->channels[i]->class->free(server->channels[i]);
 	if (server->directory)
 		directory_free(server->directory);
+	own_entry_free(server->own_entry);
 	router_free(server->router);
 	if (server->directory_retry)
 		event_free(server->directory_retry);
@@ -259,6 +268,10 @@ static int server_build(struct hyper_server *server)
 	error = channels_create(server);
 	if (error < 0)
 		return error;
+	error = own_entry_create(settings, &server->own_entry);
+	if (error < 0)
+		return error;
+	directory_watch(server->directory, directory_was_loaded, server);
 	if (settings->metrics)
 		log_info("metrics at %s come with a later version", settings->metrics->bind_address);
 	return 0;

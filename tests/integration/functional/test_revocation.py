@@ -60,3 +60,26 @@ def test_a_certificate_that_left_the_directory_ends_its_reverse_stream(stack, tm
     wait_until(lambda: "no channel can deliver" in error().get("message", ""), 20, "a request without a way")
     assert "reverse stream from hd-2 is ended: the directory lists the certificate no longer" in stack.log("proxy-hyper")
     wait_until(lambda: "reverse stream from hd-2 ended" in stack.log("proxy-hyper"), 10, "the end of the stream")
+
+
+def test_an_operator_hears_that_the_directory_does_not_list_its_certificate(stack, tmp_path):
+    records = json.loads((stack.settings / "directory" / "002_certificates.json").read_text())["records"]
+    original = next(one for one in records if one["name"] == "hd-1")
+    own = next(item["fingerprint"] for item in original["data"] if item["key_usage"] == "encryption")
+    stack.start("sd", "hd-1")
+    stack.setup_directory()
+    stack.wait_for_ping(target="hd-1")
+
+    def times_said(words):
+        stack.ping(target="hd-1")  # somebody has to ask for the directory
+        return stack.log("hd-1").count(words)
+    for data, words in ((None, f"its fingerprint is {own[:16]}..., the service directory lists none"),
+                        (original["data"], f"the service directory lists its certificate {own[:16]}... now")):
+        file = without_encryption_certificate(stack, "hd-1", tmp_path)
+        if data:
+            record = dict(original, created_at=time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()))
+            file.write_text(json.dumps({"records": [record]}))
+        before = times_said(words)
+        done = stack.hyper("hd-1", "sd", "submit-records", str(file))
+        assert done.returncode == 0, done.stderr
+        wait_until(lambda: times_said(words) == before + 1, 20, words)
