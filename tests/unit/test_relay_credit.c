@@ -20,7 +20,7 @@ static void a_loan_doubles_up_to_its_limit(void **state)
 	uint64_t most = 1000000, loan;
 
 	(void)state;
-	credit_budget_init(&budget, 100 << 20);
+	credit_budget_init(&budget, 100 << 20, CREDIT_PART);
 	loan = credit_lend_first(&budget, most);
 	assert_int_equal(loan, CREDIT_FIRST_BYTES);
 	for (unsigned i = 0; i < 10; i++) {
@@ -43,7 +43,7 @@ static void a_small_send_buffer_limits_the_first_loan(void **state)
 	struct credit_budget budget;
 
 	(void)state;
-	credit_budget_init(&budget, 100 << 20);
+	credit_budget_init(&budget, 100 << 20, CREDIT_PART);
 	assert_int_equal(credit_lend_first(&budget, 1000), 1000);
 	assert_int_equal(credit_lend_more(&budget, 1000, 1000), 1000);
 	assert_int_equal(credit_take_back(&budget, 1000), 1000);
@@ -57,7 +57,7 @@ static void an_exhausted_budget_lends_no_more_but_first_loans(void **state)
 	uint64_t one, other;
 
 	(void)state;
-	credit_budget_init(&budget, 3 * CREDIT_FIRST_BYTES);
+	credit_budget_init(&budget, 3 * CREDIT_FIRST_BYTES, CREDIT_PART);
 	one = credit_lend_first(&budget, 1 << 30);
 	other = credit_lend_first(&budget, 1 << 30);
 	one = credit_lend_more(&budget, one, 1 << 30);
@@ -74,7 +74,7 @@ static void the_default_budget_follows_the_kernel(void **state)
 	struct credit_budget budget;
 
 	(void)state;
-	credit_budget_init(&budget, 0);
+	credit_budget_init(&budget, 0, CREDIT_PART);
 	assert_true(budget.total > 1 << 20);
 }
 
@@ -144,7 +144,7 @@ static void workers_share_a_budget(void **state)
 	pthread_t threads[4];
 
 	(void)state;
-	credit_budget_init(&budget, 10 * CREDIT_FIRST_BYTES);
+	credit_budget_init(&budget, 10 * CREDIT_FIRST_BYTES, CREDIT_PART);
 	for (unsigned i = 0; i < 4; i++)
 		pthread_create(&threads[i], NULL, lend_and_return, &budget);
 	for (unsigned i = 0; i < 4; i++)

@@ -157,6 +157,7 @@ void pair_pump(struct side *side)
 
 	if (pair->over || pair->closing)
 		return;
+	buffers_guard(side);
 	if (pair->gated) {
 		if (pair->plane_reason == REASON_YOUNG || pair->plane_reason == REASON_JOINING)
 			join_try(pair);
@@ -382,6 +383,7 @@ static void close_side(struct side *side, bool reset)
 		worker_give_pipe(worker, side->pipe);
 	if (side->gate)
 		credit_return(&worker->relay->budget, side->lent);
+	buffers_end(side);
 }
 
 void pair_end(struct pair *pair, enum outcome outcome, const char *detail, ...)
