@@ -34,9 +34,6 @@
 #include <sys/socket.h>
 
 #define RECEIVE_LOOK_BYTES (128u << 10)
-/* Memory of a gated side whose window is the first one for lack of budget: small segments, which
- * are not joined on its queue, need more than the window allows for. */
-#define GATED_FIRST_BYTES (384u << 10)
 #define PLAIN_SEND_FIRST_BYTES (64u << 10)
 #define PLAIN_UNLOCK_AFTER_BYTES (1ull << 20)
 #define PLAIN_LOOK_BYTES (32u << 10)
@@ -130,19 +127,25 @@ void buffers_end(struct side *side)
 	book_send(side, 0);
 }
 
+/* The kernel may have made it larger; what is in it is ours to decide. */
+static void guard_send_buffer(struct side *target)
+{
+	if (side_pair(target)->gated || !side_pair(target)->worker->relay->tunes_send_buffers || (target->locks & LOCK_SEND))
+		return;
+	set_send_buffer(target, BUFFER_FIRST_BYTES + target->send_booked);
+}
+
 void buffers_guard(struct side *side)
 {
-	struct pair *pair = side_pair(side);
 	uint32_t now;
 
-	if (side->receive_bytes || !pair->worker->relay->has_buffer_locks || !is_exhausted(side))
+	if (!side_pair(side)->worker->relay->has_buffer_locks || !is_exhausted(side))
+		return;
+	guard_send_buffer(side_other(side));
+	if (side->receive_bytes)
 		return;
 	now = (uint32_t)receive_buffer(side->watch.fd);
 	book_receive(side, now);
-	if (pair->gated && now < GATED_FIRST_BYTES) {
-		set_receive_buffer(side, GATED_FIRST_BYTES);
-		set_window(side, now);
-	}
 	fix_receive_buffer(side, now);
 }
 
@@ -184,6 +187,20 @@ static void raise_receive_buffer(struct side *side)
 		set_receive_buffer(side, (uint32_t)wanted);
 		book_receive(side, wanted);
 	}
+}
+
+/* When the kernel meets larger segments than before, it fits the limit to the whole buffer. */
+static void keep_window(struct side *side)
+{
+	int limit = 0;
+	socklen_t size = sizeof limit;
+
+	if (!side->receive_bytes || side->hold_bytes || side->receive_bytes >= (uint32_t)receive_buffer(side->watch.fd) ||
+	    getsockopt(side->watch.fd, IPPROTO_TCP, TCP_WINDOW_CLAMP, &limit, &size) || (uint32_t)limit <= side->receive_bytes / 2)
+		return;
+	book_receive(side, (uint64_t)receive_buffer(side->watch.fd));
+	side->receive_drained = buffers_moved(side) + (uint64_t)limit;
+	set_window(side, side->receive_bytes);
 }
 
 /* A fixed buffer, of which the party has used a quarter since the last look. */
@@ -235,26 +252,23 @@ static bool is_held_up(struct side *side)
 	return buffers_are_short(&facts, side->copied > unsent ? side->copied - unsent : 0);
 }
 
-/* The send buffer of a plain pair's target. */
+/* The send buffer of a plain pair's target. Made smaller than what is in it, it takes no more until it has room. */
 static void lend_send_buffer(struct side *side)
 {
 	struct side *target = side_other(side);
-	uint64_t most = credit_buffer_most(budget_of(side)), now;
+	uint64_t most = credit_buffer_most(budget_of(side)), now = BUFFER_FIRST_BYTES + target->send_booked;
+	bool is_fixed = target->locks & LOCK_SEND;
 
-	if (target->locks & LOCK_SEND) {
-		if (2 * (BUFFER_FIRST_BYTES + target->send_booked) <= most &&
-		    (side->copied > PLAIN_UNLOCK_AFTER_BYTES || is_held_up(side)))
-			set_locks(target, target->locks & ~LOCK_SEND);
-	} else if (side->copied - side->send_mark >= RECEIVE_LOOK_BYTES) {
-		side->send_mark = side->copied;
+	if (is_fixed && 2 * now <= most && (side->copied > PLAIN_UNLOCK_AFTER_BYTES || is_held_up(side)))
+		return set_locks(target, target->locks & ~LOCK_SEND);
+	if (side->copied - side->send_mark < RECEIVE_LOOK_BYTES || (is_fixed && now <= 2 * most))
+		return;
+	side->send_mark = side->copied;
+	if (!is_fixed)
 		now = tcp_send_buffer(target->watch.fd);
-		if (now > most) {
-			/* Smaller than what is in it, it takes no more until it has room. */
-			set_send_buffer(target, now < 2 * most ? now : most);
-			now = tcp_send_buffer(target->watch.fd);
-		}
-		book_send(target, now);
-	}
+	if (now > most)
+		set_send_buffer(target, now <= 2 * most ? now : is_fixed ? now / 2 : most);
+	book_send(target, tcp_send_buffer(target->watch.fd));
 }
 
 void buffers_note_moved(struct side *side)
@@ -270,9 +284,13 @@ void buffers_note_moved(struct side *side)
 
 void buffers_sweep(struct side *side)
 {
+	uint64_t mark = side->receive_mark;
+
 	buffers_guard(side);
 	buffers_note_moved(side);
 	side->receive_mark = buffers_moved(side);
+	if (side->receive_mark != mark)
+		keep_window(side);
 }
 
 void buffers_sweep_idle(struct side *side)

@@ -8,28 +8,29 @@
 #include <linux/rtnetlink.h>
 #include <linux/sock_diag.h>
 #include <netinet/in.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-static uint64_t queues_of(const struct nlmsghdr *header, uint16_t port)
+static void add_queues(const struct nlmsghdr *header, uint16_t port, struct sockets_memory *sum)
 {
 	const struct inet_diag_msg *message = NLMSG_DATA(header);
 	int left = (int)NLMSG_PAYLOAD(header, sizeof *message);
 
 	if (message->id.idiag_sport != htons(port))
-		return 0;
+		return;
 	for (const struct rtattr *at = (const void *)(message + 1); RTA_OK(at, left); at = RTA_NEXT(at, left))
 		if (at->rta_type == INET_DIAG_SKMEMINFO) {
 			uint32_t memory[SK_MEMINFO_VARS] = { 0 };
 
 			memcpy(memory, RTA_DATA(at), RTA_PAYLOAD(at) < sizeof memory ? RTA_PAYLOAD(at) : sizeof memory);
-			return (uint64_t)memory[SK_MEMINFO_RMEM_ALLOC] + memory[SK_MEMINFO_WMEM_QUEUED];
+			sum->received += memory[SK_MEMINFO_RMEM_ALLOC];
+			sum->to_send += memory[SK_MEMINFO_WMEM_QUEUED];
 		}
-	return 0;
 }
 
-uint64_t sockets_memory(uint16_t port)
+struct sockets_memory sockets_memory(uint16_t port)
 {
 	struct {
 		struct nlmsghdr header;
@@ -40,7 +41,7 @@ uint64_t sockets_memory(uint16_t port)
 			     .idiag_states = 1u << 1 /* TCP_ESTABLISHED */ },
 	};
 	_Alignas(struct nlmsghdr) char answer[32768];
-	uint64_t memory = 0;
+	struct sockets_memory sum = { 0 };
 	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
 	bool is_done = fd < 0 || send(fd, &question, sizeof question, 0) < 0;
 
@@ -51,12 +52,12 @@ uint64_t sockets_memory(uint16_t port)
 		is_done = size <= 0;
 		for (struct nlmsghdr *at = (void *)answer; NLMSG_OK(at, left); at = NLMSG_NEXT(at, left)) {
 			if (at->nlmsg_type == SOCK_DIAG_BY_FAMILY)
-				memory += queues_of(at, port);
+				add_queues(at, port, &sum);
 			else
 				is_done = true;
 		}
 	}
 	if (fd >= 0)
 		close(fd);
-	return memory;
+	return sum;
 }
