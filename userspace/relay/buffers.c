@@ -33,7 +33,9 @@
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
-#define RECEIVE_LOOK_BYTES (128u << 10)
+/* The kernel's tuning has its first look at ten segments: what it makes of them is to be booked before the next pair reads. */
+#define RECEIVE_LOOK_BYTES (14u << 10)
+#define SEND_LOOK_BYTES (128u << 10)
 #define PLAIN_SEND_FIRST_BYTES (64u << 10)
 #define PLAIN_UNLOCK_AFTER_BYTES (1ull << 20)
 #define PLAIN_LOOK_BYTES (32u << 10)
@@ -261,7 +263,7 @@ static void lend_send_buffer(struct side *side)
 
 	if (is_fixed && 2 * now <= most && (side->copied > PLAIN_UNLOCK_AFTER_BYTES || is_held_up(side)))
 		return set_locks(target, target->locks & ~LOCK_SEND);
-	if (side->copied - side->send_mark < RECEIVE_LOOK_BYTES || (is_fixed && now <= 2 * most))
+	if (side->copied - side->send_mark < SEND_LOOK_BYTES || (is_fixed && now <= 2 * most))
 		return;
 	side->send_mark = side->copied;
 	if (!is_fixed)
@@ -288,7 +290,8 @@ void buffers_sweep(struct side *side)
 
 	buffers_guard(side);
 	buffers_note_moved(side);
-	side->receive_mark = buffers_moved(side);
+	if (side->receive_bytes) /* it grows by what moves between two sweeps */
+		side->receive_mark = buffers_moved(side);
 	if (side->receive_mark != mark)
 		keep_window(side);
 }

@@ -322,8 +322,10 @@ int pair_start(struct worker *worker, const struct relay_party parties[2], uint6
 	*id = pair->id;
 	return 0;
 out:
-	for (unsigned i = 0; i < 2; i++)
+	for (unsigned i = 0; i < 2; i++) {
 		loop_watch_forget(worker->loop, &pair->sides[i].watch);
+		buffers_end(&pair->sides[i]);
+	}
 	if (pair->gated) {
 		for (unsigned i = 0; i < 2; i++)
 			credit_return(&relay->budget, pair->sides[i].lent);
