@@ -5,19 +5,20 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#define FALLBACK_PRESSURE (512ull << 20)
+/* The file is only there in the first network namespace. By default the kernel's value is a sixteenth of
+ * what it had left at its start. */
+#define PRESSURE_PART 18
 
 static uint64_t tcp_pressure(void)
 {
 	unsigned long long low, pressure = 0, high;
 	FILE *file = fopen("/proc/sys/net/ipv4/tcp_mem", "re");
 
-	if (!file)
-		return FALLBACK_PRESSURE;
-	if (fscanf(file, "%llu %llu %llu", &low, &pressure, &high) != 3)
+	if (!file || fscanf(file, "%llu %llu %llu", &low, &pressure, &high) != 3)
 		pressure = 0;
-	fclose(file);
-	return pressure ? pressure * (uint64_t)sysconf(_SC_PAGESIZE) : FALLBACK_PRESSURE;
+	if (file)
+		fclose(file);
+	return (pressure ? pressure : (uint64_t)sysconf(_SC_PHYS_PAGES) / PRESSURE_PART) * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
 void credit_budget_init(struct credit_budget *budget, uint64_t total, unsigned part)
