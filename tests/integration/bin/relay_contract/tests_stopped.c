@@ -250,7 +250,8 @@ static void budget_test(struct test *test, uint64_t pair_memory_bytes)
 		.pair_memory_bytes = pair_memory_bytes, .credit_budget_bytes = BUDGET_BYTES, .buffer_budget_bytes = BUDGET_BYTES,
 	};
 	size_t count = test_size(test, 200, 20);
-	uint64_t run = test_size(test, 8 * MB, 4 * MB), bound = 2 * BUDGET_BYTES + RELAY_SLACK_BYTES + count * FIRST_SLACK_BYTES, peak = 0;
+	uint64_t run = test_size(test, 8 * MB, 4 * MB), peak = 0;
+	uint64_t bound = 2 * BUDGET_BYTES + RELAY_SLACK_BYTES + count * FIRST_SLACK_BYTES;
 	struct sockets_memory held;
 	struct pair_plan busy = {
 		.flows = { { .total = FOREVER, .limit = PAUSE_AFTER }, { .total = FOREVER, .limit = PAUSE_AFTER } },
@@ -297,8 +298,8 @@ static void budget_test(struct test *test, uint64_t pair_memory_bytes)
 	    !pairs_wait_ended(test, 10000) || !pairs_check_happy(test))
 		return;
 	struct relay_totals totals;
-	require(test, host_totals(&test->host, &totals, NULL) && !totals.buffers_lent_bytes, "%llu bytes of buffers are booked without a pair",
-		(unsigned long long)totals.buffers_lent_bytes);
+	require(test, host_totals(&test->host, &totals, NULL) && !totals.buffers_lent_bytes,
+		"%llu bytes of buffers are booked without a pair", (unsigned long long)totals.buffers_lent_bytes);
 }
 
 static void stopped_budget(struct test *test)
