@@ -20,7 +20,7 @@ static void a_loan_doubles_up_to_its_limit(void **state)
 	uint64_t most = 1000000, loan;
 
 	(void)state;
-	credit_budget_init(&budget, 100 << 20);
+	credit_budget_init(&budget, 100 << 20, CREDIT_PART);
 	loan = credit_lend_first(&budget, most);
 	assert_int_equal(loan, CREDIT_FIRST_BYTES);
 	for (unsigned i = 0; i < 10; i++) {
@@ -43,7 +43,7 @@ static void a_small_send_buffer_limits_the_first_loan(void **state)
 	struct credit_budget budget;
 
 	(void)state;
-	credit_budget_init(&budget, 100 << 20);
+	credit_budget_init(&budget, 100 << 20, CREDIT_PART);
 	assert_int_equal(credit_lend_first(&budget, 1000), 1000);
 	assert_int_equal(credit_lend_more(&budget, 1000, 1000), 1000);
 	assert_int_equal(credit_take_back(&budget, 1000), 1000);
@@ -57,7 +57,7 @@ static void an_exhausted_budget_lends_no_more_but_first_loans(void **state)
 	uint64_t one, other;
 
 	(void)state;
-	credit_budget_init(&budget, 3 * CREDIT_FIRST_BYTES);
+	credit_budget_init(&budget, 3 * CREDIT_FIRST_BYTES, CREDIT_PART);
 	one = credit_lend_first(&budget, 1 << 30);
 	other = credit_lend_first(&budget, 1 << 30);
 	one = credit_lend_more(&budget, one, 1 << 30);
@@ -74,8 +74,81 @@ static void the_default_budget_follows_the_kernel(void **state)
 	struct credit_budget budget;
 
 	(void)state;
-	credit_budget_init(&budget, 0);
+	credit_budget_init(&budget, 0, CREDIT_PART);
 	assert_true(budget.total > 1 << 20);
+}
+
+static void the_budget_of_buffers_is_a_smaller_part(void **state)
+{
+	struct credit_budget credit, buffers;
+
+	(void)state;
+	credit_budget_init(&credit, 0, CREDIT_PART);
+	credit_budget_init(&buffers, 0, BUFFERS_PART);
+	assert_in_range(buffers.total, credit.total / 2 - 1, credit.total / 2 + 1);
+}
+
+static void a_buffer_may_have_half_of_what_is_left(void **state)
+{
+	const uint64_t first = BUFFER_FIRST_BYTES;
+	struct credit_budget budget;
+	uint32_t booked;
+
+	(void)state;
+	credit_budget_init(&budget, 8 << 20, BUFFERS_PART);
+	assert_int_equal(credit_buffer_most(&budget), first + (4 << 20));
+	booked = credit_book_buffer(&budget, 0, first + (4 << 20));
+	assert_int_equal(booked, 4 << 20);
+	assert_int_equal(credit_buffer_most(&budget), first + (2 << 20));
+	booked = credit_book_buffer(&budget, booked, first + (1 << 20)); /* smaller */
+	assert_int_equal(booked, 1 << 20);
+	assert_int_equal(budget.lent, 1 << 20);
+	booked = credit_book_buffer(&budget, booked, first - 1);
+	assert_int_equal(booked, 0);
+	assert_int_equal(budget.lent, 0);
+}
+
+static void what_the_kernel_has_promised_is_booked_beyond_the_budget(void **state)
+{
+	struct credit_budget budget;
+	uint32_t one, other;
+
+	(void)state;
+	credit_budget_init(&budget, 1 << 20, BUFFERS_PART);
+	one = credit_book_buffer(&budget, 0, 6 << 20);
+	other = credit_book_buffer(&budget, 0, BUFFER_FIRST_BYTES);
+	assert_int_equal(other, 0); /* the first size is not of the budget */
+	assert_int_equal(budget.lent, (6 << 20) - BUFFER_FIRST_BYTES);
+	assert_int_equal(credit_buffer_most(&budget), BUFFER_FIRST_BYTES);
+	credit_book_buffer(&budget, one, 0);
+	assert_int_equal(budget.lent, 0);
+}
+
+/* As lend_receive_buffer() goes about it: twice as much while that is within the limit. */
+static void equal_buffers_come_to_equal_sizes_and_leave_something(void **state)
+{
+	struct credit_budget budget;
+	uint64_t sizes[20];
+	uint32_t booked[20] = { 0 };
+
+	(void)state;
+	credit_budget_init(&budget, 14 << 20, BUFFERS_PART);
+	for (unsigned at = 0; at < 20; at++)
+		sizes[at] = BUFFER_FIRST_BYTES;
+	for (unsigned round = 0; round < 8; round++)
+		for (unsigned at = 0; at < 20; at++) {
+			uint64_t most = credit_buffer_most(&budget);
+
+			if (2 * sizes[at] <= most)
+				sizes[at] *= 2;
+			else if (sizes[at] > 2 * most)
+				sizes[at] /= 2;
+			booked[at] = credit_book_buffer(&budget, booked[at], sizes[at]);
+		}
+	for (unsigned at = 1; at < 20; at++)
+		assert_in_range(sizes[at], sizes[0] / 2, sizes[0] * 2);
+	assert_in_range(sizes[0], 256 << 10, 1 << 20);
+	assert_true(budget.lent < budget.total);
 }
 
 static void only_a_long_way_with_need_of_it_has_more_than_the_usual_limit(void **state)
@@ -144,7 +217,7 @@ static void workers_share_a_budget(void **state)
 	pthread_t threads[4];
 
 	(void)state;
-	credit_budget_init(&budget, 10 * CREDIT_FIRST_BYTES);
+	credit_budget_init(&budget, 10 * CREDIT_FIRST_BYTES, CREDIT_PART);
 	for (unsigned i = 0; i < 4; i++)
 		pthread_create(&threads[i], NULL, lend_and_return, &budget);
 	for (unsigned i = 0; i < 4; i++)
@@ -269,6 +342,10 @@ int main(void)
 		cmocka_unit_test(a_small_send_buffer_limits_the_first_loan),
 		cmocka_unit_test(an_exhausted_budget_lends_no_more_but_first_loans),
 		cmocka_unit_test(the_default_budget_follows_the_kernel),
+		cmocka_unit_test(the_budget_of_buffers_is_a_smaller_part),
+		cmocka_unit_test(a_buffer_may_have_half_of_what_is_left),
+		cmocka_unit_test(what_the_kernel_has_promised_is_booked_beyond_the_budget),
+		cmocka_unit_test(equal_buffers_come_to_equal_sizes_and_leave_something),
 		cmocka_unit_test(only_a_long_way_with_need_of_it_has_more_than_the_usual_limit),
 		cmocka_unit_test(a_long_round_trip_is_no_slowness),
 		cmocka_unit_test(a_stopped_or_near_or_slow_reader_keeps_the_small_buffer),

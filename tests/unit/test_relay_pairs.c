@@ -176,6 +176,7 @@ static void an_ended_direction_keeps_no_credit(void **state)
 	assert_happy(&report);
 	relay_totals(rig.relay, &totals);
 	assert_int_equal(totals.credit_lent_bytes, 0);
+	assert_int_equal(totals.buffers_lent_bytes, 0);
 	close(ends.client[0]);
 	rig_close(&rig);
 }

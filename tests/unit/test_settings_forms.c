@@ -332,6 +332,7 @@ static void proxy_has_defaults(void **state)
 	assert_int_equal(settings->relay.planes, PLANE_MASK_ALL);
 	assert_int_equal(settings->relay.pair_memory_bytes, 32 << 20);
 	assert_int_equal(settings->relay.credit_budget_bytes, 0);
+	assert_int_equal(settings->relay.buffer_budget_bytes, 0);
 	assert_int_equal(settings->relay.max_pairs, 4096);
 	assert_int_equal(settings->relay.stall_limit_ms, 0);
 	assert_int_equal(settings->relay.stop_deadline_ms, 5000);
@@ -360,7 +361,7 @@ static void proxy_takes_what_is_set(void **state)
 		"  tcp_rate_limits: [{type: minute, limit: 1}]\n  rate_limit_loopback: false\n"
 		"private: {name: anything at all}\nmetrics: {bind_address: ':1'}\n"
 		"relay:\n  workers: 2\n  planes: [copy, splice]\n  pair_memory: 1 MiB\n  credit_budget: 67108864\n"
-		"  max_pairs: 10\n  stall_limit: 0.0001\n  stop_deadline: 0\ncontrol: {path: /tmp/x, group: adm}\n");
+		"  buffer_budget: 8 MiB\n  max_pairs: 10\n  stall_limit: 0.0001\n  stop_deadline: 0\ncontrol: {path: /tmp/x, group: adm}\n");
 
 	(void)state;
 	if (!settings)
@@ -377,6 +378,7 @@ static void proxy_takes_what_is_set(void **state)
 	assert_int_equal(settings->relay.planes, PLANE_MASK_COPY | PLANE_MASK_SPLICE);
 	assert_int_equal(settings->relay.pair_memory_bytes, 1 << 20);
 	assert_int_equal(settings->relay.credit_budget_bytes, 64 << 20);
+	assert_int_equal(settings->relay.buffer_budget_bytes, 8 << 20);
 	assert_int_equal(settings->relay.stall_limit_ms, 1); /* not off */
 	assert_int_equal(settings->relay.stop_deadline_ms, 0);
 	assert_string_equal(settings->control.group, "adm");

@@ -83,7 +83,7 @@ static void a_ticket_shows_no_token(void **unused)
 static void totals_name_what_happened_only(void **unused)
 {
 	struct broker_totals broker = {.issued = 5, .matched = 3, .open = 1};
-	struct relay_totals relay = {.pairs_live = 2};
+	struct relay_totals relay = {.pairs_live = 2, .buffers_lent_bytes = 7, .buffers_budget_bytes = 8};
 
 	(void)unused;
 	broker.ended[OUTCOME_LONELY] = 1;
@@ -93,6 +93,8 @@ static void totals_name_what_happened_only(void **unused)
 	assert_int_equal(json_integer_value(json_object_get(json_object_get(tickets, "ended"), "lonely")), 1);
 	assert_int_equal(json_integer_value(json_object_get(json_object_get(pairs, "ended"), "happy")), 9);
 	assert_int_equal(json_object_size(json_object_get(pairs, "by_plane")), PLANE_COUNT);
+	assert_int_equal(json_integer_value(json_object_get(json_object_get(pairs, "buffers"), "lent_bytes")), 7);
+	assert_int_equal(json_integer_value(json_object_get(json_object_get(pairs, "buffers"), "budget_bytes")), 8);
 	json_decref(tickets);
 	json_decref(pairs);
 }

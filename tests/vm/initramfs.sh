@@ -16,7 +16,7 @@ build=$top/build
 # Modules or, where they are built in or have other names, nothing: kTLS and what its
 # ciphers need on x86, and what tests of slow networks need.
 wanted="tls gcm ccm ctr seqiv ghash-generic aesni-intel ghash-clmulni-intel aes-x86_64 libaes chacha20poly1305 chacha-x86_64
- chacha_generic chacha poly1305-x86_64 poly1305_generic libchacha libpoly1305 veth sch_netem virtio_net"
+ inet_diag tcp_diag chacha_generic chacha poly1305-x86_64 poly1305_generic libchacha libpoly1305 veth sch_netem virtio_net"
 programs="hyper proxy sd p2pctl"
 from_host="/bin/bash /usr/bin/curl /usr/bin/jq /usr/bin/openssl"
 # What only measurements need; left out where it is missing.

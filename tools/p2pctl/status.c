@@ -20,6 +20,7 @@ static void print_tickets(const json_t *tickets)
 static void print_pairs(const json_t *pairs)
 {
 	const json_t *gates = json_object_get(pairs, "gates"), *credit = json_object_get(pairs, "credit");
+	const json_t *buffers = json_object_get(pairs, "buffers");
 	char a[FORMAT_SIZE], b[FORMAT_SIZE], c[FORMAT_SIZE], text[256];
 
 	printf("pairs      %" PRIu64 " live (%s), %" PRIu64 " joined\n", number_of(pairs, "live"),
@@ -30,6 +31,8 @@ static void print_pairs(const json_t *pairs)
 	       format_bytes(number_of(pairs, "spilled_bytes"), c), number_of(pairs, "packets"));
 	printf("credit     %s lent of %s\n", format_bytes(number_of(credit, "lent_bytes"), a),
 	       format_bytes(number_of(credit, "budget_bytes"), b));
+	printf("buffers    %s lent of %s\n", format_bytes(number_of(buffers, "lent_bytes"), a),
+	       format_bytes(number_of(buffers, "budget_bytes"), b));
 	printf("gates      %" PRIu64 " openings (%" PRIu64 " with a hold); closings: %s; %" PRIu64 " trims, %" PRIu64 " breaks\n",
 	       number_of(gates, "openings"), number_of(gates, "holds"),
 	       format_counts(json_object_get(gates, "closings"), "none", text, sizeof text), number_of(gates, "trims"),

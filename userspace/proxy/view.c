@@ -94,17 +94,20 @@ json_t *view_relay_totals(const struct relay_totals *totals)
 
 	json_t *credit = json_pack("{s:o, s:o}", "lent_bytes", number(totals->credit_lent_bytes), "budget_bytes",
 				   number(totals->credit_budget_bytes));
+	json_t *buffers = json_pack("{s:o, s:o}", "lent_bytes", number(totals->buffers_lent_bytes), "budget_bytes",
+				    number(totals->buffers_budget_bytes));
 	json_t *gates = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "closings", by_reason(totals->closings),
 				  "openings", number(totals->openings), "holds", number(totals->holds), "trims",
 				  number(totals->trims), "breaks",
 				  number(totals->breaks), "late_records", number(totals->late_records), "found_by_sweep",
 				  number(totals->found_by_sweep), "books_checked", number(totals->books_checked),
 				  "books_wrong", number(totals->books_wrong));
-	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "live", number(totals->pairs_live),
+	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "live", number(totals->pairs_live),
 			 "joined", number(totals->pairs_joined), "by_plane", by_plane, "ended",
 			 by_outcome(totals->ended), "bytes", number(totals->bytes), "redirected_bytes",
 			 number(totals->redirected_bytes), "spilled_bytes", number(totals->spilled_bytes), "packets",
-			 number(totals->packets), "credit", credit, "gates", gates);
+			 number(totals->packets), "credit", credit, "buffers", buffers, "gates",
+			 gates);
 }
 
 static const char *probe_state_name(enum probe_state state)

@@ -5,24 +5,25 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#define FALLBACK_TOTAL (256ull << 20)
+/* The file is only there in the first network namespace. By default the kernel's value is a sixteenth of
+ * what it had left at its start. */
+#define PRESSURE_PART 18
 
-static uint64_t half_of_tcp_pressure(void)
+static uint64_t tcp_pressure(void)
 {
 	unsigned long long low, pressure = 0, high;
 	FILE *file = fopen("/proc/sys/net/ipv4/tcp_mem", "re");
 
-	if (!file)
-		return FALLBACK_TOTAL;
-	if (fscanf(file, "%llu %llu %llu", &low, &pressure, &high) != 3)
+	if (!file || fscanf(file, "%llu %llu %llu", &low, &pressure, &high) != 3)
 		pressure = 0;
-	fclose(file);
-	return pressure ? pressure * (uint64_t)sysconf(_SC_PAGESIZE) / 2 : FALLBACK_TOTAL;
+	if (file)
+		fclose(file);
+	return (pressure ? pressure : (uint64_t)sysconf(_SC_PHYS_PAGES) / PRESSURE_PART) * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
-void credit_budget_init(struct credit_budget *budget, uint64_t total)
+void credit_budget_init(struct credit_budget *budget, uint64_t total, unsigned part)
 {
-	budget->total = total ? total : half_of_tcp_pressure();
+	budget->total = total ? total : tcp_pressure() / part;
 	atomic_init(&budget->lent, 0);
 }
 
@@ -86,4 +87,20 @@ uint32_t credit_packets(uint64_t credit_bytes)
 	uint64_t packets = credit_bytes >> 10;
 
 	return packets < CREDIT_PACKETS_LEAST ? CREDIT_PACKETS_LEAST : (uint32_t)packets;
+}
+
+uint64_t credit_buffer_most(const struct credit_budget *budget)
+{
+	uint64_t lent = atomic_load_explicit(&budget->lent, memory_order_relaxed);
+
+	return BUFFER_FIRST_BYTES + (lent < budget->total ? (budget->total - lent) / 2 : 0);
+}
+
+uint32_t credit_book_buffer(struct credit_budget *budget, uint32_t booked, uint64_t bytes)
+{
+	uint32_t beyond = bytes > BUFFER_FIRST_BYTES ? (uint32_t)(bytes - BUFFER_FIRST_BYTES) : 0;
+
+	if (beyond != booked) /* wraps where it falls */
+		atomic_fetch_add_explicit(&budget->lent, (uint64_t)beyond - booked, memory_order_relaxed);
+	return beyond;
 }

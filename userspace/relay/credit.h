@@ -11,6 +11,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* Parts of the pressure value of net.ipv4.tcp_mem that the budgets are by default. */
+#define CREDIT_PART 2
+#define BUFFERS_PART 4
+/* Every socket buffer may have so much, lent or not: what the kernel gives a receive buffer at first. */
+#define BUFFER_FIRST_BYTES (128ull << 10)
 #define CREDIT_FIRST_BYTES (64ull << 10)
 /* Half of the credit taken within this time: the target deserves more. */
 #define CREDIT_BRISK_NS 250000000ull
@@ -22,8 +27,8 @@ struct credit_budget {
 	_Atomic uint64_t lent;
 };
 
-/* `total` 0: half of the pressure value of net.ipv4.tcp_mem. */
-void credit_budget_init(struct credit_budget *budget, uint64_t total);
+/* `total` 0: this part of the pressure value of net.ipv4.tcp_mem. */
+void credit_budget_init(struct credit_budget *budget, uint64_t total, unsigned part);
 /* Limits of a direction: a quarter of its target's real send buffer where the path needs
  * it, which is asked by credit_most(), and before that a quarter of the share of
  * pair_memory that is for one send buffer. */
@@ -43,3 +48,12 @@ uint64_t credit_lend_more(struct credit_budget *budget, uint64_t now, uint64_t m
 uint64_t credit_take_back(struct credit_budget *budget, uint64_t now);
 void credit_return(struct credit_budget *budget, uint64_t now);
 uint32_t credit_packets(uint64_t credit_bytes);
+
+/* ---- memory of socket buffers, out of a budget of its own (buffers.c) ---- */
+
+/* How large a buffer may be now: its first size and half of what the budget has left, so
+ * that there is always something for the next one. */
+uint64_t credit_buffer_most(const struct credit_budget *budget);
+/* A buffer that was booked with `booked` (beyond its first size) has `bytes` now. Never
+ * refused: it is what the kernel has promised already. Returns the new booking. */
+uint32_t credit_book_buffer(struct credit_budget *budget, uint32_t booked, uint64_t bytes);

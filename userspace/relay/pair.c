@@ -159,6 +159,7 @@ void pair_pump(struct side *side)
 
 	if (pair->over || pair->closing)
 		return;
+	buffers_guard(side);
 	if (pair->gated) {
 		if (pair->plane_reason == REASON_YOUNG || pair->plane_reason == REASON_JOINING)
 			join_try(pair);
@@ -323,8 +324,10 @@ int pair_start(struct worker *worker, const struct relay_party parties[2], uint6
 	*id = pair->id;
 	return 0;
 out:
-	for (unsigned i = 0; i < 2; i++)
+	for (unsigned i = 0; i < 2; i++) {
 		loop_watch_forget(worker->loop, &pair->sides[i].watch);
+		buffers_end(&pair->sides[i]);
+	}
 	if (pair->gated) {
 		for (unsigned i = 0; i < 2; i++)
 			credit_return(&relay->budget, pair->sides[i].lent);
@@ -384,6 +387,7 @@ static void close_side(struct side *side, bool reset)
 		worker_give_pipe(worker, side->pipe);
 	if (side->gate)
 		credit_return(&worker->relay->budget, side->lent);
+	buffers_end(side);
 }
 
 void pair_end(struct pair *pair, enum outcome outcome, const char *detail, ...)

@@ -83,7 +83,6 @@ struct side {
 	bool drained;                /* gate closed: all redirected bytes stand in the target's TCP queue */
 	bool moving;                 /* gate closed: in flight fell to half the credit */
 	uint8_t locks;               /* of this side's socket: buffers that the kernel does not tune */
-	bool receive_fixed;          /* the receive buffer can be no larger */
 	bool never_holds;            /* hold.c is not for this direction */
 	bool is_shut;                /* gate closed: the receive buffer is too small for any window */
 	uint8_t owed;                /* bytes that were written before they were read */
@@ -106,7 +105,10 @@ struct side {
 	uint32_t closings_seen; /* by credit and pile */
 	uint32_t small_seen;    /* looks of the program that found a stream of small packets */
 	uint32_t gatherings;    /* times that such a stream was gathered */
-	uint32_t receive_bytes; /* buffer that this side's socket has now; 0: the kernel tunes it */
+	uint32_t receive_bytes; /* buffer that this side's window may use; 0: the kernel tunes it */
+	uint32_t receive_booked, send_booked; /* of this side's socket, in the budget for buffers */
+	uint32_t buffers_idle_mark; /* bytes moved at the last look for idle buffers; the low half tells a change */
+	uint64_t receive_drained; /* once so many bytes have moved, nothing is announced beyond the present window */
 	uint64_t receive_mark;  /* bytes moved at the last sweep */
 	uint64_t send_mark;     /* bytes written at the last look at the target's small send buffer */
 	/* Counters: TCP bytes. */
@@ -228,9 +230,12 @@ struct tcp_facts;
 /* The small send buffer holds a party up that is far away, and has taken so many bytes as a stopped reader would not. */
 bool buffers_are_short(const struct tcp_facts *facts, uint64_t taken);
 void buffers_begin(struct side *side);
+void buffers_end(struct side *side);        /* the socket is closed */
+void buffers_guard(struct side *side);      /* before reading: where the budget is used up, the kernel tunes no more */
 void buffers_note_moved(struct side *side); /* now and then while bytes move */
 void buffers_look(struct side *side);       /* while a sender fills the receive buffer */
 void buffers_sweep(struct side *side);
+void buffers_sweep_idle(struct side *side); /* every ten seconds or so */
 uint64_t buffers_moved(const struct side *side); /* TCP bytes that this side has sent, by whatever way they went */
 /* The receive buffer is somebody else's from now on. Returns its size, at least `bytes`; 0: not to be had. */
 uint32_t buffers_fix_receive(struct side *side, uint32_t bytes);

@@ -29,15 +29,16 @@
 #define SLOTS_SPARE(pairs) ((pairs) / 8 + 256)
 #define PAIRS_MOST (1u << 20) /* on the sockmap plane */
 
+/* The last one of the numbers in a file. */
 static uint64_t read_limit(const char *path)
 {
-	unsigned long long least, usual, most = 0;
+	unsigned long long most = 0;
 	FILE *file = fopen(path, "re");
 
 	if (!file)
 		return 0;
-	if (fscanf(file, "%llu %llu %llu", &least, &usual, &most) != 3)
-		most = 0;
+	while (fscanf(file, "%llu", &most) == 1)
+		;
 	fclose(file);
 	return most;
 }
@@ -50,6 +51,7 @@ static void share_memory(struct relay *relay)
 	relay->send_buffer_bytes = memory / 4;
 	relay->receive_buffer_bytes = memory / 16 * 3;
 	relay->has_buffer_locks = fd >= 0 && !setsockopt(fd, SOL_SOCKET, SO_BUF_LOCK, &none, sizeof none);
+	relay->receive_most_bytes = 2 * read_limit("/proc/sys/net/core/rmem_max");
 	relay->tunes_receive_buffers = read_limit("/proc/sys/net/ipv4/tcp_rmem") <= relay->receive_buffer_bytes;
 	relay->tunes_send_buffers = relay->has_buffer_locks &&
 				    read_limit("/proc/sys/net/ipv4/tcp_wmem") <= relay->send_buffer_bytes;
@@ -130,7 +132,8 @@ int relay_create(const struct relay_options *options, struct relay **result)
 	for (unsigned i = 0; i < relay->probe.count; i++)
 		log_info("probe: %s: %s", relay->probe.items[i].name, relay->probe.items[i].sentence);
 	share_memory(relay);
-	credit_budget_init(&relay->budget, options->settings.credit_budget_bytes);
+	credit_budget_init(&relay->budget, options->settings.credit_budget_bytes, CREDIT_PART);
+	credit_budget_init(&relay->buffers, options->settings.buffer_budget_bytes, BUFFERS_PART);
 	relay->workers = calloc(relay->worker_count, sizeof *relay->workers);
 	if (!relay->workers)
 		goto out;

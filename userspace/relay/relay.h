@@ -104,6 +104,7 @@ struct relay_totals {
 	uint64_t closings[CLOSING_COUNT], openings, holds, trims, breaks;
 	uint64_t late_records, found_by_sweep, books_checked, books_wrong;
 	uint64_t credit_lent_bytes, credit_budget_bytes;
+	uint64_t buffers_lent_bytes, buffers_budget_bytes; /* of receive buffers, and of plain pairs' send buffers */
 };
 
 struct relay_options {

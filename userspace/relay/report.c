@@ -332,4 +332,6 @@ void relay_totals(struct relay *relay, struct relay_totals *totals)
 	}
 	totals->credit_lent_bytes = atomic_load_explicit(&relay->budget.lent, memory_order_relaxed);
 	totals->credit_budget_bytes = relay->budget.total;
+	totals->buffers_lent_bytes = atomic_load_explicit(&relay->buffers.lent, memory_order_relaxed);
+	totals->buffers_budget_bytes = relay->buffers.total;
 }

@@ -105,6 +105,8 @@ void sweep_pair(struct pair *pair)
 		struct side *side = &pair->sides[i];
 
 		buffers_sweep(side);
+		if (is_due(now, pair->id, IDLE_CREDIT_NS))
+			buffers_sweep_idle(side);
 		if (pair->gated)
 			sweep_gate(side);
 		else if ((side->waits & WAIT_WRITABLE) && is_due(now, pair->id, RETRY_NS))

@@ -68,8 +68,10 @@ struct relay {
 	struct slots slots;
 	pthread_t grace_thread;
 	bool grace_runs;
-	struct credit_budget budget;
+	struct credit_budget budget;  /* of credit */
+	struct credit_budget buffers; /* of what socket buffers may hold */
 	uint64_t send_buffer_bytes, receive_buffer_bytes; /* shares of pair_memory_bytes, real (doubled) sizes */
+	uint64_t receive_most_bytes; /* that a receive buffer can be set to (net.core.rmem_max), real size */
 	uint64_t gated_buffer_bytes; /* send buffers of gated pairs, of which the share may be filled (gate.c) */
 	bool has_buffer_locks;      /* SO_BUF_LOCK works */
 	bool tunes_receive_buffers; /* the kernel's own tuning stays within the share */

@@ -46,6 +46,8 @@ static const struct form_field relay_fields[] = {
 	  .least = 64U << 10, .most = 1U << 30, .fallback = 32U << 20 },
 	{ .key = "credit_budget", .offset = offsetof(struct relay_settings, credit_budget_bytes), .read = read_size,
 	  .most = 1ULL << 44 },
+	{ .key = "buffer_budget", .offset = offsetof(struct relay_settings, buffer_budget_bytes), .read = read_size,
+	  .most = 1ULL << 44 },
 	{ FORM_FIELD(struct relay_settings, max_pairs), .read = read_large_count, .least = 1, .most = 1U << 22,
 	  .fallback = 4096 },
 	{ .key = "stall_limit", .offset = offsetof(struct relay_settings, stall_limit_ms), .read = read_seconds,

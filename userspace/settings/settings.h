@@ -141,6 +141,7 @@ struct relay_settings {
 	uint64_t pair_memory_bytes;  /* `pair_memory`: all buffers of one pair; default 32 MiB */
 	uint64_t credit_budget_bytes; /* `credit_budget`: lent credit of all pairs; 0 (default): half of the pressure value of net.ipv4.tcp_mem */
 	uint64_t max_pairs;          /* default 4096 */
+	uint64_t buffer_budget_bytes; /* `buffer_budget`: socket buffers of all pairs; 0 (default): a quarter of that value */
 	unsigned stall_limit_ms;     /* `stall_limit` in seconds; 0 (default): off */
 	unsigned stop_deadline_ms;   /* `stop_deadline` in seconds; graceful stop; default 5 s */
 };

@@ -65,6 +65,7 @@ static char *settings_text(const struct host_settings *settings)
 	const struct { const char *key; uint64_t value; } numbers[] = {
 		{ "pair_memory", settings->pair_memory_bytes },
 		{ "credit_budget", settings->credit_budget_bytes },
+		{ "buffer_budget", settings->buffer_budget_bytes },
 		{ "max_pairs", settings->max_pairs },
 		{ "accept_timeout_ms", settings->accept_timeout_ms },
 		{ "token_timeout_ms", settings->token_timeout_ms },
@@ -224,6 +225,7 @@ bool host_totals(struct host *host, struct relay_totals *totals, struct host_doo
 		.late_records = number(json, "late_records"), .found_by_sweep = number(json, "found_by_sweep"),
 		.books_checked = number(json, "books_checked"), .books_wrong = number(json, "books_wrong"),
 		.credit_lent_bytes = number(json, "lent"), .credit_budget_bytes = number(json, "budget"),
+		.buffers_lent_bytes = number(json, "buffers_lent"), .buffers_budget_bytes = number(json, "buffers_budget"),
 	};
 	numbers(json, "ended", totals->ended, OUTCOME_COUNT);
 	numbers(json, "by_plane", totals->pairs_by_plane, PLANE_COUNT);

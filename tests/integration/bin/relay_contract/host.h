@@ -14,7 +14,7 @@
 struct host_settings {
 	unsigned planes; /* enum plane_mask; required */
 	unsigned workers; /* 0: one */
-	uint64_t pair_memory_bytes, credit_budget_bytes, max_pairs; /* 0: the relay's own */
+	uint64_t pair_memory_bytes, credit_budget_bytes, buffer_budget_bytes, max_pairs; /* 0: the relay's own */
 	unsigned accept_timeout_ms, token_timeout_ms, stall_limit_ms;
 	bool both_families; /* listens on IPv6 too */
 	/* faults of the test build */

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Readers that stop: one for a long time, a thousand at once. */
 #include "pair.h"
+#include "sockets.h"
 #include "tests.h"
 
 #include "base/instant.h"
@@ -10,6 +11,11 @@
 #define BUSY_PAIRS 10
 #define RATE_WINDOW_MS 1000
 #define RATE_KEPT 0.7
+#define BUDGET_BYTES (8ull << 20)
+/* Beyond the budgets: of each pair what its directions start with, doubled because packets are larger
+ * than their bytes, and of the relay one large receive buffer. */
+#define FIRST_SLACK_BYTES (384ull << 10)
+#define RELAY_SLACK_BYTES (8ull << 20)
 
 /* Next to nothing has been sent for half a second, by anyone but the first `skip` pairs. (Nothing
  * at all is not to be had: of tiny segments the receiving kernel makes fewer and larger buffers,
@@ -236,6 +242,77 @@ static void thousand_stopped(struct test *test)
 	}
 }
 
+/* Readers that stop when their pairs have all the window they get: what waits for them in the relay's
+ * sockets has a bound for all together. */
+static void budget_test(struct test *test, uint64_t pair_memory_bytes)
+{
+	struct host_settings settings = {
+		.pair_memory_bytes = pair_memory_bytes, .credit_budget_bytes = BUDGET_BYTES, .buffer_budget_bytes = BUDGET_BYTES,
+	};
+	size_t count = test_size(test, 200, 20);
+	uint64_t run = test_size(test, 8 * MB, 4 * MB), peak = 0;
+	uint64_t bound = 2 * BUDGET_BYTES + RELAY_SLACK_BYTES + count * FIRST_SLACK_BYTES;
+	struct sockets_memory held;
+	struct pair_plan busy = {
+		.flows = { { .total = FOREVER, .limit = PAUSE_AFTER }, { .total = FOREVER, .limit = PAUSE_AFTER } },
+		.send_buffer = TEST_BUFFER, .receive_buffer = TEST_BUFFER,
+	}, stopped = { .flows = { busy.flows[0], busy.flows[1] } };
+
+	if (!test_start_host(test, &settings))
+		return;
+	if (!pairs_open(test, BUSY_PAIRS, &busy) || !pairs_open(test, count, &stopped) || !pairs_warm_up(test, 20000))
+		return;
+	for (size_t at = BUSY_PAIRS; at < test->pair_count; at++)
+		pair_release(test->pairs[at], 0, run);
+	if (!pairs_wait_received(test, 60000))
+		return;
+	for (size_t at = 0; at < BUSY_PAIRS; at++)
+		pair_release(test->pairs[at], 0, FOREVER);
+	engine_run_for(&test->engine, 500);
+	double rate = busy_rate_middle(test);
+	for (size_t at = BUSY_PAIRS; at < test->pair_count; at++) {
+		pair_stop_reader(test->pairs[at], 0, true);
+		pair_release(test->pairs[at], 0, FOREVER);
+	}
+	for (int at = 0; at < 10; at++) {
+		engine_run_for(&test->engine, 100);
+		held = sockets_memory(test->host.port);
+		peak = held.received + held.to_send > peak ? held.received + held.to_send : peak;
+	}
+	if (!stopped_wait_quiet(test, BUSY_PAIRS, 60000))
+		return;
+	double beside = busy_rate_beside(test, rate * RATE_KEPT);
+	if (!thousand_check_idle(test))
+		return;
+	held = sockets_memory(test->host.port);
+	peak = held.received + held.to_send > peak ? held.received + held.to_send : peak;
+	test_note(test, "%zu stopped hold %.1f MB received and %.1f MB to send, at most %.1f MB of %.1f MB", count, (double)held.received / MB,
+		  (double)held.to_send / MB, (double)peak / MB, (double)bound / MB);
+	if (peak > bound)
+		test_fail(test, "the relay's sockets held %.1f MB, %.1f MB are allowed", (double)peak / MB, (double)bound / MB);
+	if (!peak)
+		test_note(test, "this kernel has no sock_diag, memory not seen");
+	if (!stopped_go_on(test, BUSY_PAIRS, test->pair_count) ||
+	    !test_wait(test, stopped_are_through, test, 60000, "the end of the stopped pairs") ||
+	    !thousand_check_rate(test, rate, beside) || !stopped_go_on(test, 0, BUSY_PAIRS) || !pairs_wait_through(test, 30000) ||
+	    !pairs_wait_ended(test, 10000) || !pairs_check_happy(test))
+		return;
+	struct relay_totals totals;
+	require(test, host_totals(&test->host, &totals, NULL) && !totals.buffers_lent_bytes,
+		"%llu bytes of buffers are booked without a pair", (unsigned long long)totals.buffers_lent_bytes);
+}
+
+static void stopped_budget(struct test *test)
+{
+	budget_test(test, 0);
+}
+
+/* With so much for a pair the kernel's own tuning is left on. */
+static void stopped_budget_tuned(struct test *test)
+{
+	budget_test(test, 512 << 20);
+}
+
 /* With a stall limit a pair whose reader has stopped is reset, one that is silent is not. */
 static void stall_limit(struct test *test)
 {
@@ -271,6 +348,8 @@ static void stall_limit(struct test *test)
 const struct test_case stopped_cases[] = {
 	{ "stall-limit", "a stopped reader is reset after the stall limit, a silent pair is not", ON_ALL, stall_limit, false },
 	{ "thousand-stopped", "1,000 stopped readers; ten other pairs keep 70 % of their rate", ON_ALL, thousand_stopped, true },
+	{ "stopped-budget", "200 readers stop at full speed; all sockets together keep to the budgets", ON_ALL, stopped_budget, true },
+	{ "stopped-budget-tuned", "the same where the kernel tunes receive buffers", ON_ALL, stopped_budget_tuned, false },
 	{ "stopped-reader", "a reader stops for 30 s (5 minutes at full size) and goes on", ON_ALL, stopped_reader, true },
 	{ 0 },
 };

@@ -252,6 +252,7 @@ int main(int argc, char **argv)
 			.pair_memory_bytes = setting_bytes(settings, "pair_memory", 32u << 20),
 			.credit_budget_bytes = setting_bytes(settings, "credit_budget", 0),
 			.max_pairs = setting_bytes(settings, "max_pairs", 4096),
+			.buffer_budget_bytes = setting_bytes(settings, "buffer_budget", 0),
 			.stall_limit_ms = setting(settings, "stall_limit_ms", 0),
 			.stop_deadline_ms = setting(settings, "stop_deadline_ms", 0),
 		},

@@ -53,7 +53,7 @@ json_t *report_of_gates(const struct pair_report *report)
 
 json_t *report_of_totals(const struct relay_totals *totals)
 {
-	return json_pack("{s:I, s:I, s:o, s:o, s:I, s:I, s:I, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
+	return json_pack("{s:I, s:I, s:o, s:o, s:I, s:I, s:I, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
 			 "live", (json_int_t)totals->pairs_live, "joined", (json_int_t)totals->pairs_joined,
 			 "ended", counts(totals->ended, OUTCOME_COUNT), "by_plane", counts(totals->pairs_by_plane, PLANE_COUNT),
 			 "bytes", (json_int_t)totals->bytes, "redirected", (json_int_t)totals->redirected_bytes,
@@ -63,5 +63,7 @@ json_t *report_of_totals(const struct relay_totals *totals)
 			 "trims", (json_int_t)totals->trims, "breaks", (json_int_t)totals->breaks,
 			 "late_records", (json_int_t)totals->late_records, "found_by_sweep", (json_int_t)totals->found_by_sweep,
 			 "books_checked", (json_int_t)totals->books_checked, "books_wrong", (json_int_t)totals->books_wrong,
-			 "lent", (json_int_t)totals->credit_lent_bytes, "budget", (json_int_t)totals->credit_budget_bytes);
+			 "lent", (json_int_t)totals->credit_lent_bytes, "budget", (json_int_t)totals->credit_budget_bytes,
+			 "buffers_lent", (json_int_t)totals->buffers_lent_bytes,
+			 "buffers_budget", (json_int_t)totals->buffers_budget_bytes);
 }
