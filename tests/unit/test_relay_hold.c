@@ -67,6 +67,25 @@ static void small_segments_are_known_by_their_memory(void **state)
 	assert_true(hold_has_small_segments(100 << 10, 700 << 10));
 }
 
+static void what_a_long_way_holds_stays_in_flight(void **state)
+{
+	(void)state;
+	assert_int_equal(hold_low_mark(2 << 20, 0.05, 0), 512 << 10);
+	/* 1 MB in a round trip. */
+	assert_int_equal(hold_low_mark(4 << 20, 0.05, 20000000), 1250000);
+	/* Too much for this credit. */
+	assert_true(hold_low_mark(4 << 20, 0.2, 20000000) > 4 << 20);
+}
+
+static void a_round_on_a_long_way_is_over_before_the_sender_asks(void **state)
+{
+	(void)state;
+	for (double pace = 0.01; pace < 0.1; pace += 0.005)
+		assert_true((4 << 20) - (double)hold_low_mark(4 << 20, pace, 5000000) <= pace * 150e6 + 1);
+	assert_int_equal(hold_low_mark(4 << 20, 0.001, 20000000), (4 << 20) - (1280 << 10));
+	assert_int_equal(hold_low_mark(1 << 20, 0.001, 20000000), 256 << 10);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -74,6 +93,8 @@ int main(void)
 		cmocka_unit_test(buffers_grow_with_what_they_are_for),
 		cmocka_unit_test(a_shut_window_leaves_room_for_what_may_come),
 		cmocka_unit_test(a_window_grows_while_half_of_it_is_free),
+		cmocka_unit_test(what_a_long_way_holds_stays_in_flight),
+		cmocka_unit_test(a_round_on_a_long_way_is_over_before_the_sender_asks),
 		cmocka_unit_test(small_segments_are_known_by_their_memory),
 	};
 

@@ -49,12 +49,19 @@ SHORT_MIXES = {  # mixes and tests; several groups a job
             (("PU",), ("slow-reader",))),
 }
 PATIENCE = 10  # factor of every deadline, and of the share of a processor that an idle relay may use
+# A reader of 10 MB/s, which an emulated machine manages, behind a sender that is faster; 20 ms to the one, the other, and both.
+HOLD_LEGS = ("a", "b", "ab")
 RESETS = 20  # a test that once failed in one of seven runs
 
 
 def all_of(commands):
     """Runs each, whatever became of those before."""
     return " ".join(f"{command} || bad=1;" for command in commands) + ' [ -z "$bad" ]'
+
+
+def hold_test():
+    return ("if ! command -v tc >/dev/null; then echo 'skip far - no iproute2 on the host'; else " + all_of(
+        f"SEGMENTS=44 guest/path.sh far-{leg} 2 {leg} 20 0 1gbit --hold 10 sockmap" for leg in HOLD_LEGS) + "; fi")
 
 
 def list_jobs(is_short):
@@ -75,6 +82,7 @@ def list_jobs(is_short):
             contract + "".join(f" --mix {mix}" for mix in mixes) + "".join(f" --test {test}" for test in tests)
             for mixes, tests in groups)))
     if not is_short:
+        jobs.append(Job("hold", 600, hold_test()))
         jobs.append(Job("ktls-resets", 1200, all_of([f"{contract} --mix KH --test reset"] * RESETS)))
     return jobs
 

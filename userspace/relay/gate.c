@@ -24,6 +24,7 @@
 #include "relay/gather.h"
 #include "relay/hold.h"
 #include "relay/pump.h"
+#include "relay/throttle.h"
 
 #include <errno.h>
 #include <sys/socket.h>
@@ -62,7 +63,7 @@ static uint64_t least(uint64_t a, uint64_t b)
  * direction is moved whenever there is room, as on the copy plane. */
 static int64_t low_mark(const struct side *side)
 {
-	return (int64_t)(side->is_shut ? side->lent / 4
+	return (int64_t)(side->is_shut ? side->bulk->hold_low
 			 : side->is_far || side->gathers ? side->lent - side->lent / 8 : side->lent / 2);
 }
 
@@ -181,6 +182,7 @@ static void note_pressed(struct side *side)
 		side->rtt_us = facts.least_rtt_us;
 		side->is_far = side->rtt_us > FAR_RTT_US;
 		hold_begin(side);
+		throttle_look(side, true);
 		side->pressed_at_ns = loop_now_ns(side_pair(side)->worker->loop);
 	}
 }
@@ -203,6 +205,9 @@ static uint64_t most_credit(struct side *side)
 	if (!side->is_far || side->lent < side->lent_most)
 		return side->lent_most;
 	tcp_facts_read(side_other(side)->watch.fd, &facts);
+	/* A hold needs a round of it besides. */
+	if (side->hold_bytes)
+		facts.path_bytes += facts.path_bytes / 2;
 	return credit_most(side->lent_most, side->lent_far_most, facts.path_bytes);
 }
 
@@ -274,6 +279,16 @@ static bool try_open(struct side *side)
 	return true;
 }
 
+/* An open gate needs nobody, but for the looks of a throttled direction. */
+static void wait_open(struct side *side)
+{
+	uint64_t due_ns;
+
+	throttle_look(side, false);
+	due_ns = throttle_due_ns(side);
+	side_wait_for(side, due_ns ? WAIT_TIMER : WAIT_NOTHING, due_ns);
+}
+
 /* Nothing is to be read now. */
 static void wait_after_empty(struct side *side)
 {
@@ -298,7 +313,7 @@ static void wait_after_empty(struct side *side)
 	}
 	side->since_ns = 0;
 	if (try_open(side) && !side->ending)
-		return side_wait_for(side, WAIT_NOTHING, 0);
+		return wait_open(side);
 	if (side->ending) /* FIN is there, or the program has not run on it yet */
 		return pump_wait_tick(side, WAIT_READABLE);
 	if (side->head_bytes < HEAD_BYTES)
@@ -374,6 +389,7 @@ void gate_pump(struct side *side)
 	int target_fd = side_other(side)->watch.fd;
 
 	gather_look(side);
+	throttle_look(side, false);
 	for (unsigned round = 0; round <= ROUNDS_PER_TURN; round++) {
 		uint64_t word = load_word(side);
 		int64_t flight, room;
@@ -383,7 +399,7 @@ void gate_pump(struct side *side)
 		if (side->ended)
 			return side_wait_for(side, WAIT_NOTHING, 0);
 		if (side->mapped && !(word & GATE_CLOSED) && !side->ending && !side->hold_length)
-			return hold_look_again(side) ? (void)0 : side_wait_for(side, WAIT_NOTHING, 0);
+			return hold_look_again(side) ? (void)0 : wait_open(side);
 		if (side->mapped && ((word & GATE_CLOSED) || side->hold_length) && !pump_is_drained(side)) {
 			if (pump_is_overdue(side, side->seen))
 				return pair_end(pair, OUTCOME_NOT_DRAINED, "side %u", side->number);
@@ -425,6 +441,8 @@ void gate_pump(struct side *side)
 		if (hold_release(side) || pair->over || !move_some(side, room))
 			return;
 	}
+	/* The sender is so quick that the gate would stay closed. */
+	hold_begin(side);
 	/* The others want their turn too. */
 	side_wait_for(side, WAIT_TIMER, loop_now_ns(pair->worker->loop));
 }

@@ -26,6 +26,9 @@
  * more a moment later if nothing came. Before the last ones are read the credit is
  * taken away: what they set in motion closes the gate, and begins the next round.
  *
+ * To a reader that is far away the gate is opened while what the way holds is in flight; a
+ * sender that is far away is throttled instead (throttle.c).
+ *
  * A smaller buffer is safe only with an open gate, where nothing is charged to it,
  * or when nothing can come: the kernel drops what does not fit, and the sender
  * waits for its timer. A sender of small segments, which need more memory than the
@@ -35,6 +38,7 @@
 
 #include "base/instant.h"
 #include "relay/pump.h"
+#include "relay/throttle.h"
 #include "relay/worker.h"
 
 #include <errno.h>
@@ -63,6 +67,12 @@
  * the hold takes away. */
 #define OTHER_WAY_PART 8
 #define OTHER_WAY_BYTES (64u << 10)
+/* TCP asks for window after 200 ms. A shorter round than of so many bytes is not worth it. */
+#define ROUND_MOST_NS 150e6
+#define ROUND_LEAST_BYTES (1280u << 10)
+/* Of a look at the reader's pace. */
+#define PACE_LEAST_NS 20000000u
+#define PACE_MOST_NS 1000000000u
 #define LOOK_NS 200000u
 #define LOOKS_MOST 20 /* for a sender that uses up its window */
 #define LOOKS_QUIET 3 /* at one that sends nothing */
@@ -93,6 +103,18 @@ uint32_t hold_shut_size(uint32_t left, uint32_t charged)
 	uint32_t size = charged + left + left / 2;
 
 	return size < LEAST_BYTES ? LEAST_BYTES : size;
+}
+
+uint64_t hold_low_mark(uint32_t credit, double pace, uint64_t rtt_ns)
+{
+	double path = pace * (double)rtt_ns, round = pace * ROUND_MOST_NS;
+	uint64_t low = (uint64_t)(path + path / 4);
+
+	if (low < credit / 4)
+		low = credit / 4;
+	/* On a long way there is credit for a longer round than a sender waits before it asks for window. */
+	round = round > ROUND_LEAST_BYTES ? round : ROUND_LEAST_BYTES;
+	return rtt_ns && low < credit && (double)(credit - low) > round ? credit - (uint64_t)round : low;
 }
 
 bool hold_has_small_segments(uint64_t unread, uint32_t charged)
@@ -188,21 +210,56 @@ static void calm(struct side *side)
 	side->is_shut = false;
 }
 
+/* A way that is not far holds next to nothing. */
+static uint64_t low_mark(const struct side *side, uint32_t credit)
+{
+	return hold_low_mark(credit, side->bulk->reader_pace, side->is_far ? 1000ull * side->rtt_us : 0);
+}
+
+/* Before there are rounds that tell: what the reader has acknowledged since the last look. */
+static void look_at_pace(struct side *side)
+{
+	struct bulk *bulk = side->bulk;
+	uint64_t now = clock_now_ns(), passed = now - bulk->paced_at_ns, acked;
+
+	if (passed < PACE_LEAST_NS || passed < 2000ull * side->rtt_us)
+		return;
+	acked = tcp_acked(side_other(side)->watch.fd);
+	if (passed < PACE_MOST_NS)
+		bulk->reader_pace = (double)(acked - bulk->paced_acked) / (double)passed;
+	bulk->paced_at_ns = now;
+	bulk->paced_acked = acked;
+}
+
+/* There is enough credit for a round, besides what the way to the reader holds. */
+static bool is_covered(struct side *side)
+{
+	uint32_t credit = side->lent_far_most;
+
+	if (!side->is_far)
+		return true;
+	look_at_pace(side);
+	return side->bulk->reader_pace > 0 && low_mark(side, credit) <= credit / 4 * 3;
+}
+
 void hold_begin(struct side *side)
 {
 	uint64_t unread = handed_up(side) - side->read;
 	struct tcp_facts facts;
 
-	if (side->hold_bytes || side->never_holds || side->gathers || !side->mapped || side->is_far ||
-	    buffers_moved(side) < MOVED_LEAST_BYTES || is_two_way(side) ||
-	    hold_has_small_segments(unread, tcp_charged(side->watch.fd)))
+	if (side->hold_bytes || side->never_holds || side->gathers || !side->mapped || throttle_is_on(side) ||
+	    buffers_moved(side) < MOVED_LEAST_BYTES)
 		return;
-	tcp_facts_read(side->watch.fd, &facts);
-	/* A longer way needs more window than is handed up cheaply. */
-	if (facts.least_rtt_us > FAR_RTT_US || side->lent_most < 4 * CREDIT_LEAST_BYTES || !side_has_bulk(side)) {
+	if (side->lent_most < 4 * CREDIT_LEAST_BYTES || !side_has_bulk(side)) {
 		side->never_holds = true;
 		return;
 	}
+	tcp_facts_read(side->watch.fd, &facts);
+	/* A longer way needs more window than is handed up cheaply. */
+	if (facts.least_rtt_us > FAR_RTT_US)
+		return throttle_begin(side, &facts);
+	if (!is_covered(side) || is_two_way(side) || hold_has_small_segments(unread, tcp_charged(side->watch.fd)))
+		return;
 	side->bulk->segment_bytes = facts.segment_bytes;
 	side->bulk->hold_window = hold_window_for(facts.most_segment_bytes);
 	/* Not smaller now that bytes may be under way; after the first round it is. */
@@ -234,6 +291,7 @@ void hold_leave(struct side *side)
 {
 	int half = (int)(side_pair(side)->worker->relay->receive_buffer_bytes / 2);
 
+	throttle_leave(side);
 	if (!side->hold_bytes)
 		return;
 	/* With room again, from which the kernel goes on: its own tuning takes several round trips. */
@@ -265,6 +323,9 @@ bool hold_shut(struct side *side)
 	}
 	if (unread >= (uint64_t)side->owed + TAIL && is_out_of_window(side, side->quiet_looks >= LOOKS_QUIET)) {
 		side->is_shut = true;
+		side->bulk->hold_low = low_mark(side, side->lent);
+		if (side->bulk->hold_low > side->lent / 4 * 3) /* more is lent later */
+			side->bulk->hold_low = side->lent / 4 * 3;
 		shut_for(side, 0);
 		side->looks = 0;
 	} else if (side->looks < LOOKS_MOST && side->quiet_looks < LOOKS_QUIET) {
@@ -379,6 +440,9 @@ static void note_pace(struct side *side)
 	bool is_known = bulk->held_at_ns && moved > bulk->held_mark;
 
 	bulk->hold_pace = is_known ? (double)(now - bulk->held_at_ns) / (double)(moved - bulk->held_mark) : 0;
+	/* A round in which the way ran dry, or the reader paused, says too little. */
+	if (is_known)
+		bulk->reader_pace = 1 / bulk->hold_pace > 0.9 * bulk->reader_pace ? 1 / bulk->hold_pace : 0.9 * bulk->reader_pace;
 	bulk->held_at_ns = now;
 	bulk->held_mark = moved;
 }

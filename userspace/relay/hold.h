@@ -18,6 +18,9 @@ uint32_t hold_window_for(uint32_t segment_bytes);
 struct hold_sizes hold_sizes_for(uint32_t window, int64_t room, uint32_t charged);
 /* With a shut window, of which `left` is left. */
 uint32_t hold_shut_size(uint32_t left, uint32_t charged);
+/* How far the bytes in flight may come down, when a reader that is `rtt_ns` away (0: not far) takes `pace`
+ * bytes in a nanosecond. More than three quarters of the credit: there is too little of it for a hold. */
+uint64_t hold_low_mark(uint32_t credit, double pace, uint64_t rtt_ns);
 /* They take more memory than the window, which is of bytes, allows for. */
 bool hold_has_small_segments(uint64_t unread, uint32_t charged);
 /* May the kernel still announce more window? `size`: of the receive buffer. */

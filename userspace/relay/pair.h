@@ -50,16 +50,34 @@ struct pipe_pair {
 	unsigned capacity;
 };
 
+/* throttle.c: how the window of a sender that is far away follows its reader's pace. */
+struct throttle {
+	uint64_t rtt_ns;   /* least round trip to the source; 0: it is not throttled */
+	double pace;       /* bytes that the reader takes in a nanosecond; 0: not known */
+	uint32_t window;   /* as it is, and its limits */
+	uint32_t least, most;
+	uint32_t small_most; /* the gate's, which looks for no small packets meanwhile */
+	uint64_t at_ns, acked; /* when the pace was last looked at, and what the reader had acknowledged */
+	uint64_t due_ns;       /* next look */
+	uint64_t came[2];      /* from the source by the last look, and by the one before */
+	int64_t waiting;       /* at the last look */
+	unsigned idle, free; /* looks in a row without a byte, and with all of the window */
+};
+
 /* What only a direction needs that was held or gathered once; NULL until then. */
 struct bulk {
 	/* hold.c */
 	uint32_t segment_bytes; /* of its peer, at most */
 	uint32_t owed_charged;  /* memory of the packet that the owed bytes end */
 	uint32_t hold_window;   /* what the source may have as window */
+	uint64_t hold_low;      /* in flight must come down to this before the gate is opened */
+	double reader_pace;     /* bytes that a reader far away takes in a nanosecond; 0: not known */
+	uint64_t paced_at_ns, paced_acked; /* at the last look at it */
 	double hold_pace;       /* nanoseconds that the reader took for a byte, in the last round of a hold; 0: not known */
 	uint64_t held_at_ns, held_mark; /* end of that round, and bytes moved by then */
 	uint64_t hold_mark;     /* what was redirected or handed up when hold.c last looked */
 	uint64_t own_mark, other_mark; /* moved by both directions, at the beginning of the look for what comes the other way */
+	struct throttle throttle;
 	/* gather.c: the present look's end, and what was counted at its beginning */
 	uint64_t gather_until_ns, gather_reads;
 	uint32_t gather_calls, gather_seq, gather_other_seq;

@@ -8,6 +8,7 @@
 #include "relay/worker.h"
 
 #include "relay/pump.h"
+#include "relay/throttle.h"
 
 /* A plain direction that waits for room is tried again this often. */
 #define RETRY_NS 1000000000ull
@@ -46,6 +47,8 @@ static void sweep_gate(struct side *side)
 		worker->past.found_by_sweep++;
 		return pair_pump(side);
 	}
+	if (throttle_is_asleep(side))
+		return pair_pump(side);
 	if (side->rests && __atomic_load_n(&side->gate->endings, __ATOMIC_RELAXED)) { /* its record was lost */
 		worker->past.found_by_sweep++;
 		side_stir(side);
