@@ -222,7 +222,7 @@ static void adjust_receive_buffer(struct side *side)
 
 static void lend_receive_buffer(struct side *side)
 {
-	uint64_t bytes = buffers_moved(side) - side->receive_mark;
+	uint32_t bytes = (uint32_t)buffers_moved(side) - side->receive_mark;
 
 	if (side->hold_bytes || bytes < (side->receive_bytes ? side->receive_bytes / 4 : RECEIVE_LOOK_BYTES))
 		return;
@@ -246,9 +246,9 @@ static bool is_held_up(struct side *side)
 	struct tcp_facts facts;
 	unsigned unsent;
 
-	if (side->copied < PLAIN_FAR_TAKEN_BYTES || side->copied - side->send_mark < PLAIN_LOOK_BYTES)
+	if (side->copied < PLAIN_FAR_TAKEN_BYTES || (uint32_t)side->copied - side->send_mark < PLAIN_LOOK_BYTES)
 		return false;
-	side->send_mark = side->copied;
+	side->send_mark = (uint32_t)side->copied;
 	unsent = tcp_unsent(fd);
 	tcp_facts_read(fd, &facts);
 	return buffers_are_short(&facts, side->copied > unsent ? side->copied - unsent : 0);
@@ -263,9 +263,9 @@ static void lend_send_buffer(struct side *side)
 
 	if (is_fixed && 2 * now <= most && (side->copied > PLAIN_UNLOCK_AFTER_BYTES || is_held_up(side)))
 		return set_locks(target, target->locks & ~LOCK_SEND);
-	if (side->copied - side->send_mark < SEND_LOOK_BYTES || (is_fixed && now <= 2 * most))
+	if ((uint32_t)side->copied - side->send_mark < SEND_LOOK_BYTES || (is_fixed && now <= 2 * most))
 		return;
-	side->send_mark = side->copied;
+	side->send_mark = (uint32_t)side->copied;
 	if (!is_fixed)
 		now = tcp_send_buffer(target->watch.fd);
 	if (now > most)
@@ -286,12 +286,12 @@ void buffers_note_moved(struct side *side)
 
 void buffers_sweep(struct side *side)
 {
-	uint64_t mark = side->receive_mark;
+	uint32_t mark = side->receive_mark;
 
 	buffers_guard(side);
 	buffers_note_moved(side);
 	if (side->receive_bytes) /* it grows by what moves between two sweeps */
-		side->receive_mark = buffers_moved(side);
+		side->receive_mark = (uint32_t)buffers_moved(side);
 	if (side->receive_mark != mark)
 		keep_window(side);
 }

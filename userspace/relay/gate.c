@@ -154,7 +154,7 @@ static void wait_for_reader(struct side *side, int64_t flight)
 	if (wait < TICK_COARSE_NS)
 		buffers_look(side);
 	if (!side->flown_at_ns || taken) {
-		side->flown = flight;
+		side->flown = (int32_t)flight;
 		side->flown_at_ns = now;
 	}
 	side->since_ns = 0;

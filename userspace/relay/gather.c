@@ -86,7 +86,7 @@ void gather_look(struct side *side)
 			return;
 		side->small_seen = found;
 		side->gathers = true;
-		side->gatherings++;
+		side->bulk->gatherings++;
 		hold_leave(side);
 		side->bulk->gather_large = 0;
 		side->bulk->gather_delay_ns = DELAY_FIRST_NS;

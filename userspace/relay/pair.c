@@ -237,7 +237,7 @@ static void prepare_gate(struct side *side, uint64_t target_written)
 static struct pair *allocate(const struct relay_party parties[2])
 {
 	size_t sizes[2] = { strnlen(parties[0].operator_name, RELAY_NAME_SIZE - 1), strnlen(parties[1].operator_name, RELAY_NAME_SIZE - 1) };
-	struct pair *pair = calloc(1, sizeof *pair + sizes[0] + sizes[1] + 2);
+	struct pair *pair = calloc(1, offsetof(struct pair, operator_names) + sizes[0] + sizes[1] + 2);
 
 	if (pair) {
 		memcpy(pair->operator_names, parties[0].operator_name, sizes[0]);
@@ -291,7 +291,7 @@ int pair_start(struct worker *worker, const struct relay_party parties[2], uint6
 		side->session = sessions[i];
 		side->head_bytes = parties[i].transport == TRANSPORT_HANDED_OFF ? 0 : HEAD_BYTES;
 		pair->transports[i] = (uint8_t)parties[i].transport;
-		pair->asked[i] = parties[i].asked;
+		pair->sides[i].asked = parties[i].asked;
 		pair->addresses[i] = parties[i].peer;
 		if (parties[i].peer.sin6_family == AF_UNSPEC && getpeername(parties[i].fd, (struct sockaddr *)&pair->addresses[i], &size))
 			pair->addresses[i].sin6_family = AF_UNSPEC;

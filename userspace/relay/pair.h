@@ -82,6 +82,7 @@ struct bulk {
 	uint64_t gather_until_ns, gather_reads;
 	uint32_t gather_calls, gather_seq, gather_other_seq;
 	uint32_t gather_delay_ns; /* between two reads */
+	uint32_t gatherings;      /* times that the direction began to gather */
 	unsigned gather_large;    /* looks in a row that found large packets */
 };
 
@@ -108,12 +109,14 @@ struct side {
 	uint8_t looks;               /* that hold.c has taken in the present state */
 	bool is_far;                 /* the target, when its credit was used up last */
 	bool pressed;                /* its credit or its pile ran full since it was last raised */
-	uint32_t hold_bytes;         /* receive buffer as hold.c set it; 0: it is not hold.c's */
+	bool asked;                  /* for the pair, as relay_party says */
 	bool gathers;                /* gate closed: many small packets come, which are moved together (gather.c) */
+	uint32_t hold_bytes;         /* receive buffer as hold.c set it; 0: it is not hold.c's */
 	uint32_t rtt_us;             /* least round trip to the target, when its credit was used up last */
 	uint32_t hold_offset, hold_length;
 	uint32_t lent, lent_most, lent_far_most; /* credit, its limit, and that for a target far away */
 	uint32_t idle_mark;       /* `redirected` at the last look for idle credit; the low half tells a change */
+	int32_t flown;            /* bytes in flight at the last look of the present wait */
 	struct bulk *bulk;
 	char *hold; /* bytes read and not yet written; CHUNK_BYTES, from the worker's pool */
 	struct session *session; /* TLS stays on; NULL: bare TCP */
@@ -122,13 +125,12 @@ struct side {
 	uint32_t tick_ns;       /* last timer */
 	uint32_t closings_seen; /* by credit and pile */
 	uint32_t small_seen;    /* looks of the program that found a stream of small packets */
-	uint32_t gatherings;    /* times that such a stream was gathered */
 	uint32_t receive_bytes; /* buffer that this side's window may use; 0: the kernel tunes it */
 	uint32_t receive_booked, send_booked; /* of this side's socket, in the budget for buffers */
 	uint32_t buffers_idle_mark; /* bytes moved at the last look for idle buffers; the low half tells a change */
 	uint64_t receive_drained; /* once so many bytes have moved, nothing is announced beyond the present window */
-	uint64_t receive_mark;  /* bytes moved at the last sweep */
-	uint64_t send_mark;     /* bytes written at the last look at the target's small send buffer */
+	uint32_t receive_mark;  /* bytes moved at the last sweep; low half */
+	uint32_t send_mark;     /* bytes written at the last look at the target's send buffer; low half */
 	/* Counters: TCP bytes. */
 	uint64_t read_before; /* before the insertion, by whomever */
 	uint64_t read;        /* since the insertion */
@@ -140,7 +142,6 @@ struct side {
 	uint64_t holds; /* openings by hold.c */
 	/* Progress of the present wait. */
 	uint64_t since_ns, seen;
-	int64_t flown;
 	uint64_t flown_at_ns, pressed_at_ns;
 	uint64_t acked_seen; /* of the target, when the bytes in flight were last looked at */
 };
@@ -149,14 +150,15 @@ struct pair {
 	struct pair *next, *previous; /* of the worker's live pairs, oldest first; or of its dead ones */
 	struct worker *worker;
 	uint64_t id, joined_ns;
-	uint64_t moved_mark;  /* at the last sweep */
 	uint64_t moved_at_ns; /* when a byte last moved, as sweeps saw it */
+	uint32_t moved_mark;  /* at the last sweep; the low half tells a change */
 	uint32_t copied_mark; /* at the last sweep; the low half tells a change */
 	uint32_t tail_tick_ns;
 	struct loop_timer tail_timer;
 	uint16_t refused_errno;
 	uint8_t plane;        /* enum plane */
 	uint8_t plane_reason; /* enum plane_reason */
+	uint32_t young_ms;    /* its age when it was to enter the map (join.c) */
 	struct side sides[2];
 	struct sockaddr_in6 addresses[2]; /* of the peers; or sockaddr_in */
 	bool gated;     /* has slots in the maps; the pump of gate.c serves it */
@@ -165,9 +167,7 @@ struct pair {
 	bool slots_seen; /* a socket was being entered: the program may have seen the slots */
 	bool closing;   /* both directions ended; waits for the unsent tails */
 	bool over;      /* pair_end() has run */
-	bool asked[2];
 	uint8_t transports[2];   /* enum transport */
-	uint32_t young_ms; /* its age when it was to enter the map (join.c) */
 	char operator_names[]; /* two strings, one behind the other */
 };
 

@@ -128,7 +128,7 @@ static void fill_direction(const struct pair *pair, unsigned number, struct dire
 	report->credit_bytes = side->lent;
 	report->openings = side->openings;
 	report->holds = side->holds;
-	report->gatherings = side->gatherings;
+	report->gatherings = side->bulk ? side->bulk->gatherings : 0;
 	report->trims = __atomic_load_n(&gate->trims, __ATOMIC_RELAXED);
 	report->breaks = __atomic_load_n(&gate->breaks, __ATOMIC_RELAXED);
 	for (unsigned i = 0; i < CLOSING_COUNT; i++)
@@ -168,7 +168,7 @@ void report_fill(struct pair *pair, struct pair_report *report)
 		else
 			address_format(address, report->parties[i].address);
 		report->parties[i].transport = (enum transport)pair->transports[i];
-		report->parties[i].asked = pair->asked[i];
+		report->parties[i].asked = pair->sides[i].asked;
 		snprintf(report->parties[i].operator_name, RELAY_NAME_SIZE, "%s",
 			 i ? pair->operator_names + strlen(pair->operator_names) + 1 : pair->operator_names);
 		fill_direction(pair, i, &report->directions[i]);

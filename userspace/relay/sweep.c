@@ -89,8 +89,8 @@ static void sweep_stall(struct pair *pair, uint64_t limit_ns)
 	/* Acknowledgements are progress too. */
 	for (unsigned i = 0; i < 2; i++)
 		moved += tcp_acked(pair->sides[i].watch.fd);
-	if (moved != pair->moved_mark || !has_waiting_bytes(pair)) {
-		pair->moved_mark = moved;
+	if ((uint32_t)moved != pair->moved_mark || !has_waiting_bytes(pair)) {
+		pair->moved_mark = (uint32_t)moved;
 		pair->moved_at_ns = now;
 	} else if (now - pair->moved_at_ns > limit_ns) {
 		pair_end(pair, OUTCOME_STALLED, "nothing moved for %llu ms",
