@@ -162,6 +162,7 @@ void throttle_leave(struct side *side)
 void throttle_look(struct side *side, bool at_once)
 {
 	struct throttle_sample sample = { .now_ns = clock_now_ns() };
+	uint32_t window;
 
 	if (!throttle_is_on(side) || (sample.now_ns < side->bulk->throttle.due_ns && !at_once))
 		return;
@@ -171,7 +172,11 @@ void throttle_look(struct side *side, bool at_once)
 	sample.waiting = (int64_t)(sample.came - side->read + side->base + side->hold_length - sample.acked);
 	sample.credit = side->lent;
 	sample.is_open = !(__atomic_load_n(&side->gate->gate, __ATOMIC_ACQUIRE) & GATE_CLOSED);
-	limit_window(side, throttle_step(&side->bulk->throttle, &sample));
+	window = throttle_step(&side->bulk->throttle, &sample);
+	/* The budget of buffers goes first. */
+	if (side->receive_bytes && window > side->receive_bytes / 2)
+		window = side->receive_bytes / 2;
+	limit_window(side, window);
 	if (side->bulk->throttle.free >= LOOKS_FREE)
 		throttle_leave(side);
 }
