@@ -5,11 +5,13 @@
 #include "sample.h"
 
 #include <errno.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 /* Tickets older than this are not kept for another measurement, and those twice as old are not shown
@@ -99,9 +101,23 @@ size_t contender_tickets_left(const struct contender *contender)
 
 /* ---- pairs ---- */
 
+/* Thousands of pairs leave two sockets each in TIME_WAIT for a minute. Without room for more of them
+ * (net.ipv4.tcp_max_tw_buckets) the kernel forgets a socket that was closed and waits for FIN, if it is to wait for
+ * a minute at most, and answers that FIN with a reset. */
+static void outlive_the_relay(int fd)
+{
+	int seconds = 120;
+
+	setsockopt(fd, IPPROTO_TCP, TCP_LINGER2, &seconds, sizeof seconds);
+}
+
 int contender_dial(const struct contender *contender, int side, uint32_t own_address)
 {
-	return place_dial(side ? PLACE_SECOND : PLACE_FIRST, PLACE_RELAY, contender->port, own_address);
+	int fd = place_dial(side ? PLACE_SECOND : PLACE_FIRST, PLACE_RELAY, contender->port, own_address);
+
+	if (fd >= 0)
+		outlive_the_relay(fd);
+	return fd;
 }
 
 /* False with errno EAGAIN: refused. syncthing-relaysrv does so when the second party comes before

@@ -10,7 +10,6 @@
 #include "workload.h"
 
 #include <errno.h>
-#include <netinet/tcp.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -76,16 +75,6 @@ static bool watch(const struct joiner *joiner, const struct join *join, int side
 	return !epoll_ctl(joiner->epoll, EPOLL_CTL_ADD, join->ends[side], &event);
 }
 
-/* Joins are many, and each leaves two sockets in TIME_WAIT for a minute. Without room for more of them
- * (net.ipv4.tcp_max_tw_buckets) the kernel forgets a socket that was closed and waits for FIN, if it is to wait for
- * a minute at most, and answers that FIN with a reset. */
-static void outlive_the_relay(int fd)
-{
-	int seconds = 120;
-
-	setsockopt(fd, IPPROTO_TCP, TCP_LINGER2, &seconds, sizeof seconds);
-}
-
 /* The second party sends the first byte of its stream right behind. */
 static bool show(const struct joiner *joiner, struct join *join, int side)
 {
@@ -99,7 +88,6 @@ static bool show(const struct joiner *joiner, struct join *join, int side)
 	join->ends[side] = contender_dial(joiner->joining->contender, side, address);
 	if (join->ends[side] < 0)
 		return false;
-	outlive_the_relay(join->ends[side]);
 	return send(join->ends[side], bytes, size, MSG_NOSIGNAL) == (ssize_t)size;
 }
 
