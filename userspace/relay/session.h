@@ -27,6 +27,8 @@ struct session {
 	uint64_t look_until_ns, look_read;
 	int64_t look_beyond;
 	uint64_t other_read;
+	bool is_narrow;           /* the source's window is limited meanwhile */
+	unsigned idle_looks;      /* in a row that found nothing to gather */
 	uint32_t gather_delay_ns; /* between two reads; 0: they are not gathered */
 	enum outcome outcome; /* of the pair, after a call has failed with EPROTO */
 	char detail[72];

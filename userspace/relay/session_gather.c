@@ -7,10 +7,18 @@
  * next record wakes the direction at once. That is for streams: many small records, and nothing the other way,
  * which is looked at every LOOK_NS.
  *
+ * A queue of records that is no longer than a turn takes is also the cheapest to open, because TCP joins what waits
+ * longer into large packets, through which each record is searched for. So the window of a sender that is near is
+ * limited meanwhile.
+ *
  * Worker's thread only. */
 #include "base/instant.h"
 #include "relay/session.h"
 #include "relay/worker.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
 
 #define LOOK_NS 10000000u
 #define RECORDS_LEAST 64 /* of a look */
@@ -18,6 +26,8 @@
 #define RECORD_BYTES_MOST 4096
 #define BYTES_TOGETHER (64u << 10)
 #define DELAY_MOST_NS 400000u
+#define WINDOW_BYTES (128u << 10)
+#define IDLE_LOOKS 10 /* in a row: the stream is another one now */
 
 uint32_t session_gather_delay(uint64_t bytes, uint64_t records)
 {
@@ -26,6 +36,25 @@ uint32_t session_gather_delay(uint64_t bytes, uint64_t records)
 	if (records < RECORDS_LEAST || bytes > records * RECORD_BYTES_MOST)
 		return 0;
 	return delay_ns < DELAY_MOST_NS ? (uint32_t)delay_ns : DELAY_MOST_NS;
+}
+
+/* Every time, because the kernel's tuning and ours set the limit too. */
+static void fit_window(struct side *side)
+{
+	struct session *session = side->session;
+	bool is_wanted = session->gather_delay_ns || (session->is_narrow && session->idle_looks < IDLE_LOOKS);
+	int bytes = is_wanted ? (int)WINDOW_BYTES : (int)(side_pair(side)->worker->relay->receive_buffer_bytes / 2);
+	struct tcp_facts facts;
+
+	if (!is_wanted && !session->is_narrow)
+		return;
+	if (is_wanted && !session->is_narrow) {
+		tcp_facts_read(side->watch.fd, &facts);
+		if (facts.least_rtt_us > FAR_RTT_US)
+			return;
+	}
+	setsockopt(side->watch.fd, IPPROTO_TCP, TCP_WINDOW_CLAMP, &bytes, sizeof bytes);
+	session->is_narrow = is_wanted;
 }
 
 static void look(struct side *side, uint64_t now_ns)
@@ -38,6 +67,7 @@ static void look(struct side *side, uint64_t now_ns)
 
 	session->gather_delay_ns =
 		is_late || records < 0 ? 0 : session_gather_delay(side->read - session->look_read, (uint64_t)records);
+	session->idle_looks = session->gather_delay_ns ? 0 : session->idle_looks + 1;
 	session->look_beyond = beyond;
 	session->look_read = side->read;
 	session->look_until_ns = now_ns + LOOK_NS;
@@ -57,6 +87,7 @@ bool session_gathers(struct side *side)
 	}
 	if (now_ns >= session->look_until_ns)
 		look(side, now_ns);
+	fit_window(side);
 	if (session->gather_delay_ns)
 		side_wait_for(side, WAIT_TIMER, clock_now_ns() + session->gather_delay_ns);
 	return session->gather_delay_ns;
